@@ -19,16 +19,31 @@ Exit codes
 
 import argparse
 import collections
+import contextlib
+import difflib
+import errno
+import fcntl
 import hashlib
+import http.client
 import json
 import os
 import posixpath
+import pwd
 import re
+import shutil
+import signal
 import stat
+import subprocess
 import sys
 import tarfile
+import unicodedata
+import zlib
+from typing import BinaryIO, Callable, Container, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+import time
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED, EXIT_UNHEALTHY, EXIT_DIFFERS, EXIT_REFUSED, EXIT_BUSY, EXIT_BLOCKED = range(9)
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED, EXIT_UNHEALTHY, EXIT_DIFFERS, EXIT_REFUSED, EXIT_BUSY, EXIT_BLOCKED = (
+    range(9)
+)
 
 
 class Problem(Exception):
@@ -65,4 +80,2183 @@ class Refused(Problem):
 
 # --- Archives: what a vendor archive holds, and what must never be unpacked ---
 
+
+class Member(NamedTuple):
+    """One entry of an archive or of an installed release.
+
+    path is relative with "/" between folders; kind is "file", "dir" or "link" (symbolic); mode holds permission bits;
+    size is in bytes and, like the SHA-256 in hex, belongs to files only; link is where a link points.
+    """
+
+    path: str
+    kind: str
+    mode: int
+    size: int = 0
+    sha256: str = ""
+    link: str = ""
+
+
+class ArchiveLimits(NamedTuple):
+    """What an archive may grow to: bytes unpacked, times its packed size, number of members.
+
+    A real release is about 200 MB packed and, with its Java runtime, two to three times that unpacked.
+    """
+
+    total: int = 4 << 30
+    ratio: int = 100
+    members: int = 50000
+
+
+DEFAULT_LIMITS = ArchiveLimits()
+
+
+class Archive(NamedTuple):
+    """A vendor archive that was read to its end and broke no rule.
+
+    platform is "linux_x64" or "win_x64"; top is the one folder that holds everything, or ""; sha256 and size are those
+    of the archive file; members keep the archive's order and full paths.
+    """
+
+    path: str
+    platform: str
+    version: str
+    top: str
+    sha256: str
+    size: int
+    members: List[Member]
+
+
+Progress = Callable[[int, int], None]  # bytes of the file read so far, bytes in all
+
+FETCH_HINT = "do not unpack it; download it again with your vendor account and compare the SHA-256"
+DAMAGED_HINT = "the file is damaged or cut short: download it again with your vendor account"
+LIMIT_HINT = "raise the limit only if you know where the archive comes from"
+PLATFORM_FILES = {  # documented layout; the first file tells the platform
+    "linux_x64": ("startup.sh", "linux/bin/dynamsoftdlsx", "linux/jre/bin/dynamsoftdls"),
+    "win_x64": ("startup.bat", "win/bin/dynamsoftdlsx.exe", "win/jre/bin/dynamsoftdls.exe"),
+}
+OLDEST_RELEASE = (2, 2)  # before it the product was LTS, with other file names
+
+_PIECE = 1 << 18  # bytes handled at a time: bounds memory, costs no speed
+_RATIO_FROM = 1 << 20  # a file that unpacks to less is no bomb, whatever its ratio
+_LONGEST_PATH = {"linux_x64": 1024, "win_x64": 180}  # bytes; Windows: 259 with the folder it is installed in
+_LONGEST_PART = 255  # bytes, of a file or folder name on both systems
+_LONGEST_HEADER = 1 << 20  # bytes of a tar extension header
+_VENDOR_NAME = re.compile(r"dynamsoft_dls-(linux|win)_x64-v([0-9]+(?:\.[0-9]+)+)")
+_JAR_NAME = re.compile(r"(dls|lts)-([0-9].*)\.jar\Z")
+_VERSION = re.compile(r"[0-9]{1,5}(\.[0-9]{1,5}){1,3}\Z")
+_WINDOWS_DEVICE = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9\xb9\xb2\xb3]) *(\..*)?\Z", re.IGNORECASE)
+
+
+def shown(text: object) -> str:
+    """Return untrusted text as quoted ASCII of bounded length, harmless on a terminal and in a log."""
+    quoted = ascii(text)
+    return quoted if len(quoted) <= 120 else quoted[:100] + "..." + quoted[-15:]
+
+
+def _archive_name(path: str) -> str:
+    name = os.path.basename(path)
+    return name if name.isprintable() else shown(name)
+
+
+def _refuse(archive: str, rule: str, got: object = None, hint: str = FETCH_HINT) -> Refused:
+    return Refused(archive, rule, got, hint)
+
+
+def _refuse_member(archive: str, path: str, rule: str, got: object = None) -> Refused:
+    return Refused("{}, member {}".format(archive, shown(path)), rule, got, FETCH_HINT)
+
+
+# Rules for one path, in the order they are tried: the rule, and a test that is true when a path breaks it.
+_PATH_RULES: Tuple[Tuple[str, Callable[[str], bool]], ...] = (
+    ("must have a name", lambda path: not path),
+    ("must have a name in printable UTF-8", lambda path: not path.isprintable()),
+    ("must have a relative path", lambda path: path[0] in "/\\"),
+    ("must not name a drive", lambda path: path[1:2] == ":" and path[0].isalpha()),
+    ("must have '/' between folders, not a backslash", lambda path: "\\" in path),
+    ("must not have empty or '.' parts in its path", lambda path: any(part in ("", ".") for part in path.split("/"))),
+    ("must not have '..' in its path", lambda path: ".." in path.split("/")),
+    (
+        "must have parts of at most {} bytes".format(_LONGEST_PART),
+        lambda path: any(len(part.encode()) > _LONGEST_PART for part in path.split("/")),
+    ),
+)
+
+_WINDOWS_PART_RULES: Tuple[Tuple[str, Callable[[str], bool]], ...] = (
+    ('must not use < > : " | ? *, which Windows forbids', lambda part: any(char in '<>:"|?*' for char in part)),
+    ("must not end in a dot or space, which Windows drops", lambda part: part[-1] in ". "),
+    ("must not have the name of a Windows device", lambda part: bool(_WINDOWS_DEVICE.match(part))),
+)
+
+
+def broken_path_rule(path: str, windows: bool = False) -> Optional[str]:
+    """Return the rule that a member's path breaks, or None. With `windows`, its own rules for names count too."""
+    for rule, broken in _PATH_RULES:
+        if broken(path):
+            return rule
+    longest = _LONGEST_PATH["win_x64" if windows else "linux_x64"]
+    if len(path.encode()) > longest:
+        return "must have a path of at most {} bytes".format(longest)
+    if windows:
+        for rule, broken in _WINDOWS_PART_RULES:
+            if any(broken(part) for part in path.split("/")):
+                return rule
+    return None
+
+
+def broken_link_rule(path: str, link: str, top: str) -> Optional[str]:
+    """Return the rule that a symbolic link breaks, or None.
+
+    A target may go up only at its start. Since no member is reached through a link, going up from the link's own folder
+    means on disk what it means on paper; every further step is a name, and each link it may pass is inside as well.
+    """
+    if not link or not link.isprintable():
+        return "must point to a name in printable UTF-8"
+    if link[0] in "/\\" or "\\" in link:
+        return "must point to a relative path"
+    parts = [part for part in link.split("/") if part not in ("", ".")]
+    depth = path.count("/") - (1 if top else 0)
+    ups = 0
+    while ups < len(parts) and parts[ups] == "..":
+        ups += 1
+    if ups > depth:
+        return "must point to a place inside the release"
+    if ".." in parts[ups:]:
+        return "must have '..' only at the start of what it points to"
+    return None
+
+
+def top_folder(paths: Iterable[str]) -> str:
+    """Return the folder that holds every path, or "" when there is none."""
+    firsts, deeper = set(), False
+    for path in paths:
+        first, slash, _ = path.partition("/")
+        firsts.add(first)
+        deeper = deeper or bool(slash)
+    return firsts.pop() if len(firsts) == 1 and deeper else ""
+
+
+def check_members(members: Sequence[Member], windows: bool = False, archive: str = "archive") -> None:
+    """Refuse members that must not be unpacked on the target, whatever kind of archive they come from.
+
+    `windows` adds the rules of Windows names and compares names as Windows does: without case, composed (NFC).
+    `archive` names the file in messages. Raises Refused.
+    """
+    top = top_folder(member.path for member in members)
+    for member in members:
+        rule = _broken_member_rule(member, top, windows)
+        if rule:
+            raise _refuse_member(archive, member.path, rule, shown(member.link) if member.link else None)
+    _check_collisions(members, windows, archive)
+
+
+def _broken_member_rule(member: Member, top: str, windows: bool) -> Optional[str]:
+    rule = broken_path_rule(member.path, windows)
+    if rule:
+        return rule
+    if member.mode & ~0o777:
+        return "must have plain permission bits: no setuid, setgid or sticky bit"
+    if member.kind == "link":
+        return "must not be a link: a Windows release has none" if windows else broken_link_rule(*_link(member), top)
+    return None
+
+
+def _link(member: Member) -> Tuple[str, str]:
+    return member.path, member.link
+
+
+def _check_collisions(members: Sequence[Member], windows: bool, archive: str) -> None:
+    """Refuse two members for one name, and members below something that is not a folder."""
+
+    def key(path: str) -> str:
+        return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold()) if windows else path
+
+    kinds: Dict[str, str] = {}
+    for member in members:
+        if key(member.path) in kinds:
+            raise _refuse_member(
+                archive, member.path, "must be there once" + (", whatever its case" if windows else "")
+            )
+        kinds[key(member.path)] = member.kind
+    spelling: Dict[str, str] = {}
+    for member in members:
+        for folder in _folders(member.path):
+            if kinds.get(key(folder), "dir") != "dir":
+                raise _refuse_member(archive, member.path, "must not lie below a file or a link", shown(folder))
+            if spelling.setdefault(key(folder), folder) != folder:
+                raise _refuse_member(archive, member.path, "must have its folders spelled one way", shown(folder))
+        if member.kind == "dir" and spelling.setdefault(key(member.path), member.path) != member.path:
+            raise _refuse_member(archive, member.path, "must have its folders spelled one way")
+
+
+def _folders(path: str) -> Iterator[str]:
+    """Yield the folders above a path, outermost first."""
+    at = path.find("/")
+    while at >= 0:
+        yield path[:at]
+        at = path.find("/", at + 1)
+
+
+def identify(members: Sequence[Member], path: str) -> Tuple[str, str, str]:
+    """Return platform, version and top folder of a release, by its content; a vendor file name must agree with it.
+
+    `path` is the archive's: only its base name is looked at, and a name of another form says nothing. The layout is the
+    one the vendor documents, 2.2 and later. Raises Refused.
+    """
+    archive = _archive_name(path)
+    top = top_folder(member.path for member in members)
+    start = len(top) + 1 if top else 0
+    names = {member.path[start:] for member in members if member.kind != "dir"}
+    version = _jar_version(names, archive)
+    platform = _platform(names, archive)
+    named = _VENDOR_NAME.match(os.path.basename(path))
+    if named and (named.group(1) + "_x64", named.group(2)) != (platform, version):
+        rule = "must hold what its name says, {} {}".format(named.group(1) + "_x64", named.group(2))
+        raise _refuse(archive, rule, platform + " " + version)
+    return platform, version, top
+
+
+def _jar_version(names: Iterable[str], archive: str) -> str:
+    jars = [jar for jar in (_JAR_NAME.match(name) for name in sorted(names)) if jar]
+    if not jars:
+        raise _refuse(archive, "must be a DLS release: dls-<version>.jar at its top or in its one top folder", "none")
+    if len(jars) > 1:
+        raise _refuse(archive, "must hold one release", ", ".join(shown(jar.group()) for jar in jars[:4]))
+    product, version = jars[0].groups()
+    if not _VERSION.match(version):
+        raise _refuse(archive, "must have a jar with a version of 2 to 4 numbers", shown(jars[0].group()))
+    if product == "lts" or tuple(int(number) for number in version.split(".")) < OLDEST_RELEASE:
+        raise _refuse(archive, "must be release 2.2 or later", version, "ask vendor support for a later release")
+    return version
+
+
+def _platform(names: Container[str], archive: str) -> str:
+    found = [platform for platform, files in sorted(PLATFORM_FILES.items()) if files[0] in names]
+    if len(found) != 1:
+        rule = "must be for one platform: startup.sh (Linux) or startup.bat (Windows)"
+        raise _refuse(archive, rule, "both" if found else "neither")
+    missing = [name for name in PLATFORM_FILES[found[0]] if name not in names]
+    if missing:
+        raise _refuse(archive, "must hold every file of the documented layout", "no " + ", ".join(missing))
+    return found[0]
+
+
+class Meter:
+    """Counts what an archive unpacks to and stops it at the limits, whatever its headers promise."""
+
+    def __init__(self, archive: str, limits: ArchiveLimits) -> None:
+        self.archive, self.limits = archive, limits
+        self.total = self.members = 0
+
+    def add_bytes(self, unpacked: int, packed: int) -> None:
+        """Count `unpacked` more bytes; `packed` bytes of the archive have been read so far. Raises Refused."""
+        self.total += unpacked
+        if self.total > self.limits.total:
+            rule = "must unpack to at most {} bytes".format(self.limits.total)
+            raise _refuse(self.archive, rule, "more", LIMIT_HINT)
+        if self.total > _RATIO_FROM and self.total > self.limits.ratio * packed:
+            rule = "must unpack to at most {} times its size".format(self.limits.ratio)
+            raise _refuse(self.archive, rule, "more", LIMIT_HINT)
+
+    def add_member(self) -> None:
+        """Count one more member. Raises Refused."""
+        self.members += 1
+        if self.members > self.limits.members:
+            rule = "must hold at most {} members".format(self.limits.members)
+            raise _refuse(self.archive, rule, "more", LIMIT_HINT)
+
+
+class _Gunzip:
+    """The content of one gzip file, unpacked piece by piece within limits; `sha256` and `packed` are of the file itself.
+
+    Exactly one gzip stream is taken. The format allows more of them in a row, but vendor archives have one, and what
+    follows it is where things are hidden.
+    """
+
+    def __init__(self, file: BinaryIO, meter: Meter, progress: Optional[Progress] = None) -> None:
+        self.meter, self.archive = meter, meter.archive
+        self.sha256, self.packed = hashlib.sha256(), 0
+        self._file, self._size, self._progress = file, os.fstat(file.fileno()).st_size, progress
+        self._inflate = zlib.decompressobj(31)  # 31: gzip header and checksums required
+        self._ready, self._at = b"", 0
+
+    def pieces(self, size: int) -> Iterator[bytes]:
+        """Yield the next `size` bytes in pieces of bounded length. Raises Refused when there are fewer."""
+        while size:
+            if self._at == len(self._ready):
+                self._ready, self._at = self._unpack(), 0
+                if not self._ready:
+                    raise _refuse(self.archive, "must not end inside a member", None, DAMAGED_HINT)
+            piece = self._ready[self._at : self._at + size]
+            self._at += len(piece)
+            size -= len(piece)
+            yield piece
+
+    def rest(self) -> Iterator[bytes]:
+        """Yield all that is left, up to and including the check of the gzip file's own end."""
+        while self._at < len(self._ready):
+            yield self._ready[self._at :]
+            self._ready, self._at = self._unpack(), 0
+        piece = self._unpack()
+        while piece:
+            yield piece
+            piece = self._unpack()
+
+    def _unpack(self) -> bytes:
+        """Return the next unpacked bytes, empty at a proper end."""
+        while not self._inflate.eof:
+            packed = self._inflate.unconsumed_tail or self._read()
+            try:
+                unpacked = self._inflate.decompress(packed, _PIECE)
+            except zlib.error as error:
+                raise _refuse(self.archive, "must be intact gzip", str(error), DAMAGED_HINT) from None
+            if unpacked:
+                self.meter.add_bytes(len(unpacked), self.packed)
+                return unpacked
+            if not packed and not self._inflate.eof:
+                raise _refuse(self.archive, "must not end inside its gzip stream", None, DAMAGED_HINT)
+        if self._inflate.unused_data or self._read():
+            raise _refuse(self.archive, "must end with its one gzip stream", "data after it")
+        return b""
+
+    def _read(self) -> bytes:
+        packed = self._file.read(_PIECE)
+        self.sha256.update(packed)
+        self.packed += len(packed)
+        if packed and self._progress:
+            self._progress(self.packed, self._size)
+        return packed
+
+
+class _Entry(NamedTuple):
+    """What a tar header says of a member; kind may also be "copy", a hard link to the earlier file `link`."""
+
+    path: str
+    kind: str
+    mode: int
+    size: int
+    link: str
+
+
+# tarfile's own reader takes broken headers for the end of the archive, lets later headers override earlier ones and
+# reads extension headers of any length into memory. So only its decoding of one 512-byte header is used here.
+# Formats: POSIX.1-2017 pax "ustar Interchange Format" and "pax Header Block"; GNU tar manual, "Basic Tar Format".
+_TAR_KINDS = {
+    tarfile.REGTYPE: "file",
+    tarfile.AREGTYPE: "file",
+    tarfile.DIRTYPE: "dir",
+    tarfile.SYMTYPE: "link",
+    tarfile.LNKTYPE: "copy",
+}
+_TAR_REFUSED = {
+    tarfile.CHRTYPE: "a device",
+    tarfile.BLKTYPE: "a device",
+    tarfile.FIFOTYPE: "a named pipe",
+    tarfile.GNUTYPE_SPARSE: "a sparse file",
+}
+_TAR_EXTENSIONS = {
+    tarfile.GNUTYPE_LONGNAME: "path",
+    tarfile.GNUTYPE_LONGLINK: "linkpath",
+    tarfile.XHDTYPE: "pax",
+    tarfile.XGLTYPE: "global pax",
+}
+_OCTAL = re.compile(rb" *[0-7]*[ \0]*\Z")
+_PAX_RECORD = re.compile(rb"([1-9][0-9]{0,6}) ([^=\n]+)=")
+
+
+def _entries(stream: _Gunzip) -> Iterator[_Entry]:
+    """Yield the members of a tar stream; the caller takes each member's `size` bytes from the stream before the next."""
+    extra: Dict[str, str] = {}
+    while True:
+        block = b"".join(stream.pieces(tarfile.BLOCKSIZE))
+        if not block.strip(b"\0"):
+            if extra:
+                raise _refuse(stream.archive, "must have a member after each tar extension header", "the end")
+            _check_tar_end(stream)
+            return
+        header = _tar_header(block, stream.archive)
+        if header.type in _TAR_EXTENSIONS:
+            _extend(extra, header, stream)
+            continue
+        stream.meter.add_member()
+        entry = _entry(header, extra, stream.archive)
+        extra = {}
+        yield entry
+        _skip_padding(stream, entry.size)
+
+
+def _check_tar_end(stream: _Gunzip) -> None:
+    """Refuse a tar stream without its second block of zeros, or with anything but zeros after it."""
+    if b"".join(stream.pieces(tarfile.BLOCKSIZE)).strip(b"\0"):
+        raise _refuse(stream.archive, "must end with two tar blocks of zeros", "one, then data")
+    for piece in stream.rest():
+        if piece.strip(b"\0"):
+            raise _refuse(stream.archive, "must hold only zeros after the end of its tar stream", "data")
+
+
+def _skip_padding(stream: _Gunzip, size: int) -> None:
+    for _ in stream.pieces(-size % tarfile.BLOCKSIZE):
+        pass
+
+
+def _tar_header(block: bytes, archive: str) -> tarfile.TarInfo:
+    numbers_plain = all(_OCTAL.match(block[at:end]) for at, end in ((100, 108), (124, 136)))  # mode, size
+    ustar, plain = block[257:265] == b"ustar\x0000", block[257:265] in (b"ustar  \0", bytes(8))
+    try:
+        header = tarfile.TarInfo.frombuf(block, "utf-8", "strict")
+    except UnicodeDecodeError:
+        raise _refuse(archive, "must have member names in UTF-8", shown(block[:100].split(b"\0")[0])) from None
+    except (tarfile.HeaderError, ValueError, IndexError, OverflowError) as error:
+        raise _refuse(archive, "must have intact tar headers", str(error), DAMAGED_HINT) from None
+    if not numbers_plain or not (ustar or plain) or (block[345] and not ustar):
+        raise _refuse_member(archive, header.name, "must have a plain tar header", "an unknown dialect")
+    return header
+
+
+def _entry(header: tarfile.TarInfo, extra: Dict[str, str], archive: str) -> _Entry:
+    name, link = extra.get("path", header.name), extra.get("linkpath", header.linkname)
+    if header.type not in _TAR_KINDS:
+        got = _TAR_REFUSED.get(header.type, "tar type {}".format(shown(header.type)))
+        raise _refuse_member(archive, name, "must be a file, folder or link", got)
+    kind = _TAR_KINDS[header.type]
+    if header.size and kind != "file":
+        raise _refuse_member(archive, name, "must have no content unless it is a file", header.size)
+    if extra.get("size", str(header.size)) != str(header.size):
+        raise _refuse_member(archive, name, "must have one size in all its headers", shown(extra["size"]))
+    if header.linkname and kind in ("file", "dir"):
+        raise _refuse_member(archive, name, "must point to nothing unless it is a link", shown(header.linkname))
+    if name in (".", "./") and kind == "dir":
+        path = "."
+    else:
+        path = _without_dot(name[:-1] if kind == "dir" and name.endswith("/") else name)
+    mode = header.mode & 0o7777  # some writers keep the file type in the upper bits
+    return _Entry(path, kind, mode, header.size, _without_dot(link) if kind == "copy" else link)
+
+
+def _without_dot(path: str) -> str:
+    """Return a path without the leading "./" that `tar -C folder .` writes."""
+    return path[2:] if path.startswith("./") else path
+
+
+def _extend(extra: Dict[str, str], header: tarfile.TarInfo, stream: _Gunzip) -> None:
+    """Add what an extension header says of the next member; refuse one that would have to be weighed against another."""
+    stream.meter.add_member()
+    form = _TAR_EXTENSIONS[header.type]
+    if header.size > _LONGEST_HEADER:
+        rule = "must have tar extension headers of at most {} bytes".format(_LONGEST_HEADER)
+        raise _refuse(stream.archive, rule, header.size)
+    content = b"".join(stream.pieces(header.size))
+    _skip_padding(stream, header.size)
+    try:
+        if form in ("path", "linkpath"):
+            records = {form: _without_end(content, stream.archive).decode("utf-8")}
+        else:
+            records = _pax_records(content, stream.archive)
+    except UnicodeDecodeError:
+        raise _refuse(stream.archive, "must have member names in UTF-8", shown(content[:60])) from None
+    if form == "global pax":
+        if records:
+            raise _refuse(
+                stream.archive, "must not set names or sizes for all members at once", ", ".join(sorted(records))
+            )
+        return
+    repeated = {form, *records} & set(extra)
+    if repeated:
+        raise _refuse(stream.archive, "must not describe a member twice", ", ".join(sorted(repeated)))
+    extra.update(records)
+    extra.setdefault(form, "")
+
+
+def _without_end(content: bytes, archive: str) -> bytes:
+    name, _, after = content.partition(b"\0")
+    if after.strip(b"\0"):
+        raise _refuse(archive, "must not have data behind a long member name", shown(after[:60]))
+    return name
+
+
+def _pax_records(content: bytes, archive: str) -> Dict[str, str]:
+    """Return the pax records that change what is unpacked: path, linkpath and size. Others are owners, times, labels."""
+    records: Dict[str, str] = {}
+    at = 0
+    while at < len(content):
+        match = _PAX_RECORD.match(content, at)
+        end = at + int(match.group(1)) if match else 0
+        if not match or match.end() >= end or content[end - 1 : end] != b"\n":
+            raise _refuse(archive, "must have well-formed pax headers", shown(content[at : at + 40]))
+        key, value = match.group(2).decode("utf-8"), content[match.end() : end - 1]
+        if key.startswith("GNU.sparse") or key == "hdrcharset":
+            raise _refuse(archive, "must not have sparse members or its own character set", shown(key))
+        if key in ("path", "linkpath", "size"):
+            if key in records:
+                raise _refuse(archive, "must not describe a member twice", key)
+            records[key] = value.decode("utf-8")
+        at = end
+    return records
+
+
+def _open_archive(path: str) -> BinaryIO:
+    """Open a regular file for reading. Raises Refused."""
+    hint = "give the path of the vendor archive"
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # asked first: opening a named pipe would wait for ever
+            raise Refused(shown(path), "must be a file", "a folder or device", hint)
+        return open(path, "rb")
+    except (OSError, ValueError) as error:
+        raise Refused(shown(path), "must be a readable file", getattr(error, "strerror", None) or error, hint) from None
+
+
+def read_tar(path: str, limits: ArchiveLimits = DEFAULT_LIMITS, progress: Optional[Progress] = None) -> Archive:
+    """Read a .tar.gz to its end, once, and return what it holds; nothing is written and memory stays bounded.
+
+    A hard link to an earlier file counts as a copy of that file. `progress` is called with the bytes read and the bytes
+    in all. Raises Refused when the archive is damaged, breaks a rule of `check_members`, outgrows `limits` or is not a
+    Linux release.
+    """
+    name = _archive_name(path)
+    with _open_archive(path) as file:
+        stream = _Gunzip(file, Meter(name, limits), progress)
+        files: Dict[str, Member] = {}
+        members = [
+            _hashed(entry, stream, files)
+            for entry in _entries(stream)
+            if not (entry.path == "." and entry.kind == "dir")
+        ]
+    check_members(members, archive=name)
+    platform, version, top = identify(members, path)
+    if platform != "linux_x64":
+        raise _refuse(name, "must hold a Linux release: Windows releases come as .zip", platform)
+    return Archive(path, platform, version, top, stream.sha256.hexdigest(), stream.packed, members)
+
+
+def _hashed(entry: _Entry, stream: _Gunzip, files: Dict[str, Member]) -> Member:
+    """Return the member for an entry, its content taken from the stream; `files` collects the files read so far."""
+    if entry.kind == "copy":
+        source = files.get(entry.link)
+        if not source:
+            rule = "must be a hard link to an earlier file of the archive"
+            raise _refuse_member(stream.archive, entry.path, rule, shown(entry.link))
+        stream.meter.add_bytes(source.size, stream.packed)
+        member = source._replace(path=entry.path)
+    elif entry.kind == "file":
+        digest = hashlib.sha256()
+        for piece in stream.pieces(entry.size):
+            digest.update(piece)
+        member = Member(entry.path, "file", entry.mode, entry.size, digest.hexdigest())
+    else:
+        return Member(entry.path, entry.kind, entry.mode, link=entry.link if entry.kind == "link" else "")
+    files[entry.path] = member
+    return member
+
+
+def installed_members(archive: Archive) -> List[Member]:
+    """Return the members as `unpack_tar` leaves them, sorted by path.
+
+    The top folder is gone, folders that the archive only implies are named, and modes are at most 0755 and at least
+    readable (folders: enterable) for the owner.
+    """
+    start = len(archive.top) + 1 if archive.top else 0
+    members: Dict[str, Member] = {}
+    for member in archive.members:
+        path = member.path[start:]
+        for folder in _folders(path):
+            members.setdefault(folder, Member(folder, "dir", 0o755))
+        if path:
+            members[path] = member._replace(path=path, mode=_installed_mode(member))
+    return [members[path] for path in sorted(members)]
+
+
+def _installed_mode(member: Member) -> int:
+    return {"file": member.mode & 0o755 | 0o400, "dir": member.mode & 0o755 | 0o700, "link": 0o777}[member.kind]
+
+
+def unpack_tar(
+    path: str, into: str, archive: Archive, limits: ArchiveLimits = DEFAULT_LIMITS, progress: Optional[Progress] = None
+) -> List[Member]:
+    """Unpack what `read_tar` returned as `archive` into the empty folder `into`, flushed to disk; return its members.
+
+    The file is read again and every byte compared with `archive`, since it may have changed. The top folder is dropped,
+    owners and times are not taken over, modes are those of `installed_members`. Links are made last, so nothing is
+    written through one. Raises Refused when the file differs, Problem when `into` cannot be written; `into` then holds
+    a part, which the caller removes.
+    """
+    installed = installed_members(archive)
+    try:
+        if os.listdir(into):
+            raise Refused(into, "must be an empty folder", "files in it", "unpack into a new folder")
+        for member in installed:
+            if member.kind == "dir":
+                os.mkdir(os.path.join(into, member.path), 0o700)
+        with _open_archive(path) as file:
+            stream = _Gunzip(file, Meter(_archive_name(path), limits), progress)
+            _unpack_files(stream, into, archive)
+        for member in installed:
+            if member.kind == "link":
+                os.symlink(member.link, os.path.join(into, member.path))
+        _settle(installed, into)
+    except OSError as error:
+        hint = "check free space and rights there, then run again"
+        raise Problem(into, "must be a writable folder with room for the release", error.strerror, hint) from None
+    return installed
+
+
+def _unpack_files(stream: _Gunzip, into: str, archive: Archive) -> None:
+    expected = {member.path: member for member in archive.members}
+    files = set()
+    start = len(archive.top) + 1 if archive.top else 0
+    changed = _refuse(stream.archive, "must not change while it is read", "another content", "run again")
+    for entry in _entries(stream):
+        member = expected.pop(entry.path, None)
+        if entry.path == "." and entry.kind == "dir":
+            continue
+        if not member or member.kind != ("file" if entry.kind == "copy" else entry.kind):
+            raise changed
+        if entry.kind == "copy" and entry.link not in files:
+            raise changed
+        if member.kind == "file":
+            files.add(entry.path)
+            copied = os.path.join(into, entry.link[start:]) if entry.kind == "copy" else None
+            pieces = _file_pieces(copied) if copied else stream.pieces(entry.size)
+            if _write_new(os.path.join(into, entry.path[start:]), pieces) != member.sha256:
+                raise changed
+    if expected or stream.sha256.hexdigest() != archive.sha256:
+        raise changed
+
+
+def _file_pieces(path: str) -> Iterator[bytes]:
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as file:
+        piece = file.read(_PIECE)
+        while piece:
+            yield piece
+            piece = file.read(_PIECE)
+
+
+def _write_new(path: str, pieces: Iterable[bytes]) -> str:
+    """Write a file that must not exist yet and return the SHA-256 of what was written."""
+    digest = hashlib.sha256()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "wb") as file:
+        for piece in pieces:
+            digest.update(piece)
+            file.write(piece)
+    return digest.hexdigest()
+
+
+def _settle(installed: Sequence[Member], into: str) -> None:
+    """Set modes and flush: files first, then their folders from the inside out, `into` last."""
+    kept = [member for member in reversed(installed) if member.kind != "link"]
+    for member in sorted(kept, key=lambda member: member.kind == "dir"):
+        descriptor = os.open(os.path.join(into, member.path), os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            os.fchmod(descriptor, member.mode)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    descriptor = os.open(into, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 # --- Archives end ---
+
+
+# --- Files: nothing half-written is ever seen under its final name ---
+
+
+def sync_folder(path):
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomic(path, data, mode=0o644, owner=None):
+    """Replace the file `path` by the bytes `data` in one rename, flushed to disk; `owner` is (uid, gid)."""
+    temporary = path + ".dlsctl-new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(data)
+        if owner:
+            os.fchown(stream.fileno(), *owner)
+        os.fchmod(stream.fileno(), mode)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.rename(temporary, path)
+    sync_folder(os.path.dirname(path))
+
+
+def read_bytes(path):
+    """The content of a regular file, or None where there is none."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return None
+        raise
+    with os.fdopen(handle, "rb") as stream:
+        return stream.read()
+
+
+def read_json(path):
+    data = read_bytes(path)
+    if data is None:
+        return None
+    try:
+        return json.loads(data.decode("utf-8"))
+    except ValueError as error:
+        raise Refused(path, "must be JSON", error, "correct or remove the file") from None
+
+
+def write_json(path, value, mode=0o644):
+    write_atomic(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode(), mode)
+
+
+def sha256_file(path):
+    digest = hashlib.sha256()
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    with os.fdopen(handle, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+# --- Installation: where things are, from the rendered configuration ---
+
+DEFAULT_CONFIG = "/etc/dls/dlsctl.json"
+
+
+class Installation:
+    """The paths and settings of one DLS on this host."""
+
+    def __init__(self, settings):
+        self.home = settings["home"]
+        self.config_dir = settings["config_dir"]
+        self.backup_dir = settings["backup_dir"]
+        self.data_dir = settings["data_dir"]
+        self.launch = settings["launch"]
+        self.supervisor = settings["supervisor"]
+        self.service = settings["service_name"]
+        self.user = settings["user"]
+        self.server_port = settings["port"]
+        self.data_port = settings["data_port"]
+        self.health_timeout = settings["health_timeout"]
+        self.stop_timeout = settings["stop_timeout"]
+        self.releases = os.path.join(self.home, "releases")
+        self.archives = os.path.join(self.home, "archives")
+        self.kit = os.path.join(self.home, "kit")
+        self.current_link = os.path.join(self.home, "current")
+        self.console_log = os.path.join(self.kit, "console.log")
+
+    @classmethod
+    def load(cls, path):
+        settings = read_json(path)
+        if settings is None:
+            raise Problem(path, "must exist", None, "install the server first, or name its configuration with --config")
+        try:
+            return cls(settings)
+        except (KeyError, TypeError) as error:
+            raise Refused(
+                path, "must hold every setting of the server", "no {}".format(error), "deploy the server again"
+            ) from None
+
+    def release_dir(self, version):
+        return os.path.join(self.releases, version)
+
+    def record_path(self, version):
+        return os.path.join(self.kit, "releases", version + ".json")
+
+    def unit_path(self):
+        return "/etc/systemd/system/{}.service".format(self.service)
+
+    def current_version(self):
+        """The version that `current` points to, or None."""
+        try:
+            return os.path.basename(os.readlink(self.current_link))
+        except OSError:
+            return None
+
+    def release(self, version=None):
+        """The record of a release: version, archive checksum, vendor facts of its line, manifest."""
+        version = version or self.current_version()
+        record = read_json(self.record_path(version)) if version else None
+        if record is None:
+            raise Problem(self.home, "must hold an installed release", version, "install one first")
+        record["members"] = [Member(*fields) for fields in record["members"]]
+        return record
+
+    def is_installed(self, version):
+        return os.path.isdir(self.release_dir(version)) and os.path.isfile(self.record_path(version))
+
+    def account(self):
+        """The (uid, gid) that owns and runs the server, or None for whoever runs this program."""
+        if os.geteuid() != 0 or self.launch != "direct":
+            return None
+        try:
+            entry = pwd.getpwnam(self.user)
+        except KeyError:
+            raise Refused("dls_server_user", "must be a user of this host", self.user, "create the user") from None
+        return entry.pw_uid, entry.pw_gid
+
+
+# --- Lock and journal: one change at a time, and none is left half done ---
+
+
+@contextlib.contextmanager
+def locked(inst):
+    """Hold the installation's lock; refuse at once when another process holds it. Unfinished work is undone first."""
+    for folder in (inst.home, inst.kit, os.path.join(inst.kit, "releases"), inst.releases, inst.archives):
+        if not os.path.isdir(folder):
+            os.makedirs(folder, 0o755)
+    handle = os.open(os.path.join(inst.kit, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(handle, 100, 0).decode(errors="replace").strip()
+            raise Busy(
+                inst.home, "must not be changed by two at a time", "held by " + holder, "wait until it has ended"
+            ) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, "process {} ({})\n".format(os.getpid(), " ".join(sys.argv[1:3])).encode(), 0)
+        recover(inst)
+        yield
+    finally:
+        os.close(handle)
+
+
+class Busy(Problem):
+    """Another dlsctl is at work."""
+
+    code = EXIT_BUSY
+
+
+class Blocked(Problem):
+    """Only a person can decide how to go on."""
+
+    code = EXIT_BLOCKED
+
+
+@contextlib.contextmanager
+def journaled(inst, verb, **facts):
+    """Record on disk that `verb` has begun; the record goes when the block ends without an error.
+
+    A process that dies inside the block leaves the record, and `recover` undoes or finishes the work.
+    """
+    path = os.path.join(inst.kit, "journal.json")
+    write_json(path, {"verb": verb, "facts": facts, "begun": utc_now()}, 0o600)
+    try:
+        yield
+    except BaseException:
+        RECOVERIES[verb](inst, facts)
+        os.unlink(path)
+        raise
+    os.unlink(path)
+    sync_folder(inst.kit)
+
+
+def recover(inst):
+    """Undo or finish what a process that died has left; returns the verb, or None where nothing was left."""
+    path = os.path.join(inst.kit, "journal.json")
+    journal = read_json(path)
+    if journal is None:
+        return None
+    if journal["verb"] not in RECOVERIES:
+        raise Blocked(
+            path, "must be of a verb this dlsctl knows", journal["verb"], "run the newer dlsctl that wrote it"
+        )
+    RECOVERIES[journal["verb"]](inst, journal["facts"])
+    os.unlink(path)
+    return journal["verb"]
+
+
+def utc_now():
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+# --- Releases: an archive, unpacked and recorded ---
+
+
+def staging_dir(inst, version):
+    return os.path.join(inst.releases, ".{}.partial".format(version))
+
+
+def undo_install(inst, facts):
+    shutil.rmtree(staging_dir(inst, facts["version"]), ignore_errors=True)
+    if not os.path.isdir(inst.release_dir(facts["version"])):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(inst.record_path(facts["version"]))
+
+
+def install(inst, archive_path, sha256, version, line):
+    """Unpack a vendor archive as release `version` beside any other; True where it was not there before.
+
+    `sha256` is the pinned checksum; `line` holds the vendor's facts of the release line: `argv`, `mode`, `server_port`,
+    `data_port` and `health_path`. The release appears under its final name in one rename, complete or not at all.
+    """
+    if inst.is_installed(version):
+        known = inst.release(version)["archive_sha256"]
+        if known != sha256:
+            raise Refused(
+                "release " + version,
+                "must come from the archive it was installed from",
+                sha256,
+                "its archive had " + known,
+            )
+        return False
+    archive = read_tar(archive_path, ArchiveLimits())
+    for what, wanted, found in (
+        ("SHA-256", sha256, archive.sha256),
+        ("version", version, archive.version),
+        ("platform", "linux_x64", archive.platform),
+    ):
+        if wanted != found:
+            raise Refused(
+                archive_path, "must have {} {}".format(what, wanted), found, "check the archive and what was pinned"
+            )
+    needed = sum(member.size for member in archive.members) + archive.size
+    free = free_bytes(inst.releases)
+    if free < needed:
+        raise Refused(
+            inst.releases, "must have {} MiB free".format(needed >> 20), "{} MiB".format(free >> 20), "free some space"
+        )
+    with journaled(inst, "install", version=version):
+        place_release(inst, archive_path, archive, line)
+    return True
+
+
+def place_release(inst, archive_path, archive, line):
+    staging = staging_dir(inst, archive.version)
+    os.mkdir(staging, 0o755)
+    members = unpack_tar(archive_path, staging, archive, ArchiveLimits())
+    mode = int(line["mode"], 8)
+    members = [member if member.kind == "link" else member._replace(mode=mode) for member in members]
+    for member in members:
+        if member.kind != "link":
+            os.chmod(os.path.join(staging, member.path), mode)
+    os.chmod(staging, mode)
+    give_to(staging, inst.account())
+    kept = os.path.join(inst.archives, archive.sha256 + ".tar.gz")
+    if not os.path.exists(kept):
+        shutil.copyfile(archive_path, kept + ".partial")
+        os.rename(kept + ".partial", kept)
+    write_json(
+        inst.record_path(archive.version),
+        {
+            "version": archive.version,
+            "archive_sha256": archive.sha256,
+            "line": line,
+            "installed": utc_now(),
+            "members": [list(member) for member in members],
+        },
+    )
+    os.rename(staging, inst.release_dir(archive.version))
+    sync_folder(inst.releases)
+
+
+def give_to(folder, account):
+    """Make `account` the owner of a tree; links themselves, not what they point to."""
+    if account is None:
+        return
+    os.chown(folder, *account)
+    for parent, folders, files in os.walk(folder):
+        for name in folders + files:
+            os.chown(os.path.join(parent, name), *account, follow_symlinks=False)
+
+
+def point_current(inst, version):
+    """Move `current` to a release in one rename."""
+    temporary = inst.current_link + ".new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    os.symlink(os.path.join("releases", version), temporary)
+    os.rename(temporary, inst.current_link)
+    sync_folder(inst.home)
+
+
+# --- State: what is on disk minus what the archive's manifest says ---
+
+
+def state(inst, version=None):
+    """What differs from the manifest: a list of {path, change, kind, mode, size, sha256}, sorted by path.
+
+    `change` is added, modified or removed. Files the kit itself placed or edited, and nobody touched since, are left out.
+    """
+    record = inst.release(version)
+    base = inst.release_dir(record["version"])
+    expected = {member.path: member for member in record["members"]}
+    ours = kit_files(inst, record["version"])
+    found = []
+    seen = set()
+    for path in walk(base):
+        seen.add(path)
+        actual = describe(base, path)
+        if ours.get(path) == actual["sha256"] and actual["sha256"]:
+            continue
+        if path not in expected:
+            found.append(dict(actual, change="added"))
+        elif differs(expected[path], actual):
+            found.append(dict(actual, change="modified"))
+    for path in set(expected) - seen:
+        found.append({"path": path, "change": "removed", "kind": expected[path].kind})
+    return sorted(found, key=lambda entry: entry["path"])
+
+
+def walk(base):
+    """Every path below `base`, relative to it; links are not followed."""
+    for parent, folders, files in os.walk(base):
+        for name in folders + files:
+            yield os.path.relpath(os.path.join(parent, name), base)
+
+
+def describe(base, path):
+    full = os.path.join(base, path)
+    status = os.lstat(full)
+    entry = {"path": path, "mode": "{:04o}".format(stat.S_IMODE(status.st_mode)), "size": 0, "sha256": None}
+    if stat.S_ISLNK(status.st_mode):
+        return dict(entry, kind="link", link=os.readlink(full))
+    if stat.S_ISDIR(status.st_mode):
+        return dict(entry, kind="dir")
+    if stat.S_ISREG(status.st_mode):
+        return dict(entry, kind="file", size=status.st_size, sha256=sha256_file(full))
+    return dict(entry, kind="special")
+
+
+def differs(member, actual):
+    if member.kind != actual["kind"]:
+        return True
+    if member.kind == "link":
+        return member.link != actual["link"]
+    return int(actual["mode"], 8) != member.mode or (member.kind == "file" and member.sha256 != actual["sha256"])
+
+
+def kit_files(inst, version):
+    """Files inside a release that the kit placed or edited: path to SHA-256 as the kit left it."""
+    return (read_json(os.path.join(inst.kit, "edits.json")) or {}).get(version, {})
+
+
+def write_release_file(inst, version, path, data, mode):
+    """Write a file of ours into a release and record it, so that it is not taken for the server's state."""
+    edits_path = os.path.join(inst.kit, "edits.json")
+    edits = read_json(edits_path) or {}
+    edits.setdefault(version, {})[path] = hashlib.sha256(data).hexdigest()
+    base = os.stat(inst.release_dir(version))
+    owner = (base.st_uid, base.st_gid) if os.geteuid() == 0 else None
+    write_json(edits_path, edits)
+    write_atomic(os.path.join(inst.release_dir(version), path), data, mode, owner)
+
+
+# --- Configuration: dls.json and the ports ---
+
+# Vendor documentation, "Main and standby servers": the first entry is the main, the second the standby, one of them this host.
+DLS_JSON_SCHEMA = {
+    "type": "object",
+    "required": ["servers"],
+    "properties": {
+        "serverMode": {"type": "string"},
+        "servers": {
+            "type": "array",
+            "minItems": 2,
+            "maxItems": 2,
+            "uniqueItems": True,
+            "contains": {"const": "self"},
+            "items": {"type": "string", "pattern": "^(self|https?://[^\\s/]+(/\\S*)?)$"},
+        },
+        "bDynamHost": {"type": "boolean"},
+    },
+}
+JSON_TYPES = {"object": dict, "array": list, "string": str, "boolean": bool}
+
+
+def schema_errors(schema, value, where="dls.json"):
+    """The ways in which `value` breaks `schema`: (where, rule, got). Knows the keywords that DLS_JSON_SCHEMA uses."""
+    if "const" in schema and value != schema["const"]:
+        return [(where, "must be {}".format(schema["const"]), repr(value))]
+    if "type" in schema and not isinstance(value, JSON_TYPES[schema["type"]]):
+        return [(where, "must be of type {}".format(schema["type"]), json.dumps(value))]
+    errors = []
+    if isinstance(value, dict):
+        errors += [(where, "must hold {}".format(key), None) for key in schema.get("required", []) if key not in value]
+        for key, part in schema.get("properties", {}).items():
+            if key in value:
+                errors += schema_errors(part, value[key], "{}/{}".format(where, key))
+    if isinstance(value, list):
+        shown = json.dumps(value)
+        if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
+            errors.append((where, "must have {} entries".format(schema["minItems"]), shown))
+        if schema.get("uniqueItems") and len({json.dumps(item) for item in value}) != len(value):
+            errors.append((where, "must not name a server twice", shown))
+        if "contains" in schema and all(schema_errors(schema["contains"], item) for item in value):
+            errors.append((where, "must name this host as self", shown))
+        for number, item in enumerate(value):
+            errors += schema_errors(schema.get("items", {}), item, "{}/{}".format(where, number))
+    if isinstance(value, str) and "pattern" in schema and not re.search(schema["pattern"], value):
+        errors.append((where, "must be self or an http(s) URL", repr(value)))
+    return errors
+
+
+def wanted_dls_json(inst, base):
+    """The bytes that a release's dls.json should have, or None where the kit has no say in it.
+
+    The keys of `<config_dir>/dls.json` win; every other key stays as it is in the release, or as its sample has it.
+    """
+    owned = read_json(os.path.join(inst.config_dir, "dls.json"))
+    if owned is None:
+        return None
+    path = os.path.join(base, "dls.json")
+    existing = read_json(path)
+    merged = dict(sample_keys(base) if existing is None else existing)
+    merged.update(owned)
+    for where, rule, got in schema_errors(DLS_JSON_SCHEMA, merged):
+        raise Refused(where, rule, got, "correct dls_server_servers in the inventory")
+    return read_bytes(path) if merged == existing else (json.dumps(merged, indent=2) + "\n").encode()
+
+
+def sample_keys(base):
+    try:
+        sample = read_json(os.path.join(base, "dls.json.sample"))
+    except Refused:
+        return {}
+    return sample if isinstance(sample, dict) else {}
+
+
+def startup_with_ports(script, server_port, data_port, line):
+    """The vendor's start script with the ports set in its command line, as the vendor documents it.
+
+    >>> startup_with_ports(b"java -jar x.jar --server.port=48080", 8080, 30201, {"server_port": 48080, "data_port": 30201})
+    b'java -jar x.jar --server.port=8080'
+    """
+    for option, port in (("server", server_port), ("data", data_port)):
+        pattern = "--{}\\.port=\\d+".format(option).encode()
+        text = "--{}.port={}".format(option, port).encode()
+        if re.search(pattern, script):
+            script = re.sub(pattern, text, script)
+        elif port != line[option + "_port"]:
+            script, count = re.subn(
+                b"--server\\.port=\\d+", lambda match, text=text: match.group(0) + b" " + text, script
+            )
+            if not count:
+                raise Refused(
+                    "startup.sh",
+                    "must hold --server.port=<number> for its ports to be set",
+                    None,
+                    "keep the release's default ports, or use dls_server_launch: direct",
+                )
+    return script
+
+
+# --- Service: start, stop, health ---
+
+
+class Unhealthy(Problem):
+    """The server gave no healthy answer in time."""
+
+    code = EXIT_UNHEALTHY
+
+
+def run(argv, **options):
+    """Run a command to its end and return (exit code, output)."""
+    done = subprocess.run(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        universal_newlines=True,
+        **options,
+    )
+    return done.returncode, done.stdout
+
+
+def systemctl(*words):
+    code, output = run(["systemctl", "--no-ask-password"] + list(words))
+    if code:
+        raise Problem(
+            "systemctl " + " ".join(words),
+            "must succeed",
+            output.strip() or "exit code {}".format(code),
+            "see: journalctl -xe",
+        )
+    return output
+
+
+def unit_properties(service):
+    """What systemd knows of a unit; an unknown unit has LoadState not-found."""
+    names = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID"
+    code, output = run(["systemctl", "show", service + ".service", "--property=" + names])
+    return dict(line.split("=", 1) for line in output.splitlines() if "=" in line) if code == 0 else {}
+
+
+def server_processes(inst):
+    """Process ids of everything that runs from a release of this installation and that this user may see, in order."""
+    releases = os.path.realpath(inst.releases) + "/"
+    return [
+        pid
+        for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+        if pid != os.getpid() and runs_from(pid, releases)
+    ]
+
+
+def runs_from(pid, releases):
+    """Whether a process's program is a file below `releases`, be it a binary or a script run by a shell."""
+    process = "/proc/{}/".format(pid)
+    try:
+        if os.readlink(process + "exe").startswith(releases):
+            return True
+        folder = os.readlink(process + "cwd") + "/"
+        with open(process + "cmdline", "rb") as stream:
+            words = stream.read().decode(errors="replace").split("\0")
+    except OSError:
+        return False
+    is_script = os.path.basename(words[0]) in ("sh", "dash", "bash") and len(words) > 2
+    return is_script and folder.startswith(releases) and os.path.realpath(folder + words[1]).startswith(releases)
+
+
+def is_running(inst):
+    if inst.supervisor == "systemd":
+        return unit_properties(inst.service).get("ActiveState") in ("active", "activating", "reloading")
+    return bool(server_processes(inst))
+
+
+def server_argv(inst, record):
+    """The documented command line of a release, with this installation's ports; run it inside the release's folder."""
+    words = dict(version=record["version"], server_port=inst.server_port, data_port=inst.data_port)
+    return [word.format(**words) for word in record["line"]["argv"]]
+
+
+def launch_digest(inst, record):
+    """One hash over all that a start reads; a server started with another one has to be restarted."""
+    base = inst.release_dir(record["version"])
+    inputs = [record["version"].encode(), read_bytes(os.path.join(base, "dls.json"))]
+    if inst.launch == "vendor":
+        inputs.append(read_bytes(os.path.join(base, "startup.sh")))
+    else:
+        inputs.append(json.dumps([server_argv(inst, record), inst.user]).encode())
+    if inst.supervisor == "systemd":
+        inputs.append(read_bytes(inst.unit_path()))
+    digest = hashlib.sha256()
+    for data in inputs:
+        digest.update(hashlib.sha256(data or b"").digest())
+    return digest.hexdigest()
+
+
+def start(inst):
+    """Start the server, without waiting for its health; True where it was not running."""
+    record = inst.release()
+    if is_running(inst):
+        return False
+    stray = server_processes(inst)
+    if stray:
+        raise Refused(
+            inst.service,
+            "must be the only one to start the server",
+            "process {} started by hand".format(stray[0]),
+            "stop it with: dlsctl stop",
+        )
+    if inst.supervisor == "systemd":
+        if unit_properties(inst.service).get("NeedDaemonReload") == "yes":
+            systemctl("daemon-reload")
+        run(["systemctl", "reset-failed", inst.service])
+        systemctl("start", "--no-block", inst.service)
+    else:
+        launch_process(inst, record)
+    write_json(os.path.join(inst.kit, "started.json"), {"digest": launch_digest(inst, record), "at": utc_now()})
+    return True
+
+
+def launch_process(inst, record):
+    """Start the server without a supervisor, detached from this process; its output goes to kit/console.log."""
+    argv = ["./startup.sh"] if inst.launch == "vendor" else server_argv(inst, record)
+    account = inst.account()
+
+    def become():
+        os.umask(0o027)
+        if account:
+            os.setgroups([])
+            os.setgid(account[1])
+            os.setuid(account[0])
+
+    with open(inst.console_log, "ab") as log:
+        process = subprocess.Popen(
+            argv,
+            cwd=inst.release_dir(record["version"]),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=become,
+        )
+    if inst.launch == "vendor":
+        try:
+            code = process.wait(inst.health_timeout)
+        except subprocess.TimeoutExpired:
+            raise Unhealthy(
+                "startup.sh", "must return within {} s".format(inst.health_timeout), None, "see " + inst.console_log
+            ) from None
+        if code:
+            raise Unhealthy("startup.sh", "must succeed", "exit code {}".format(code), "see " + inst.console_log)
+
+
+def stop(inst):
+    """Stop the server and wait until it is gone; True where it was running. What does not end in time is killed."""
+    was_running = is_running(inst)
+    if inst.supervisor == "systemd":
+        if was_running:
+            systemctl("stop", inst.service)
+    elif was_running:
+        script = os.path.join(inst.current_link, "shutdown.sh")
+        if os.access(script, os.X_OK):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                run(["./shutdown.sh"], cwd=inst.current_link, timeout=inst.stop_timeout)
+    stray = server_processes(inst)
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        for pid in server_processes(inst):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, sign)
+        if wait_until(lambda: not server_processes(inst), inst.stop_timeout):
+            return was_running or bool(stray)
+    raise Problem(
+        inst.service, "must end within {} s of being killed".format(inst.stop_timeout), None, "look at it with: ps -ef"
+    )
+
+
+def wait_until(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def portal_url(inst, record):
+    return "http://127.0.0.1:{}{}".format(inst.server_port, record["line"]["health_path"])
+
+
+def portal_error(inst, record, timeout=5):
+    """Why the portal is not healthy, or None when this installation's own server answers 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", inst.server_port, timeout=timeout)
+    try:
+        connection.request("GET", record["line"]["health_path"])
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return str(error) or type(error).__name__
+    finally:
+        connection.close()
+    if status != 200:
+        return "status {}".format(status)
+    owner = port_owner(inst.server_port)
+    if owner and owner not in server_processes(inst):
+        return "an answer from process {}, which is not this server".format(owner)
+    return None
+
+
+def wait_healthy(inst, timeout=None):
+    """Wait until the portal answers. Raises Unhealthy, with the last lines of the log, at the deadline or when the server is gone."""
+    record = inst.release()
+    timeout = inst.health_timeout if timeout is None else timeout
+    begun = time.monotonic()
+    gone = 0
+    while True:
+        error = portal_error(inst, record)
+        if error is None:
+            return round(time.monotonic() - begun, 1)
+        gone = 0 if is_running(inst) else gone + 1
+        if gone >= 10 or time.monotonic() - begun >= timeout:
+            got = "the server ended" if gone else error
+            lines = "\n".join("  " + line for line in log_tail(inst, 30)) or "  (nothing)"
+            raise Unhealthy(
+                "health",
+                "must answer {} within {} s".format(portal_url(inst, record), timeout),
+                got,
+                "mend what the last lines of the server's log say:\n" + lines,
+            )
+        time.sleep(0.2)
+
+
+def log_tail(inst, count):
+    """The last lines the server has written: the journal's, or else the console's, then the newest log file's of the release."""
+    lines = []
+    if inst.supervisor == "systemd":
+        code, output = run(
+            ["journalctl", "--unit", inst.service, "--lines", str(count), "--no-pager", "--output", "cat", "--quiet"]
+        )
+        lines = output.splitlines() if code == 0 else []
+    else:
+        lines = (read_bytes(inst.console_log) or b"").decode(errors="replace").splitlines()[-count:]
+    base = os.path.realpath(inst.current_link)
+    logs = [os.path.join(base, path) for path in walk(base) if path.endswith(".log")]
+    logs = [path for path in logs if not os.path.islink(path) and os.path.isfile(path)]
+    if len(lines) < count and logs:
+        newest = max(logs, key=os.path.getmtime)
+        written = (read_bytes(newest) or b"").decode(errors="replace").splitlines()[-count:]
+        lines += [line for line in written if line not in lines]
+    return lines[-count:]
+
+
+# --- The host: ports, disk, memory, identity ---
+
+
+def listening_inodes(port):
+    """Socket inodes that listen on a TCP port, from /proc/net/tcp and tcp6 (state 0A is LISTEN)."""
+    inodes = set()
+    for name in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in (read_proc(name) or "").splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) == port:
+                inodes.add(fields[9])
+    return inodes
+
+
+def read_proc(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except OSError:
+        return None
+
+
+def port_owner(port):
+    """The process that listens on a port: its id, 0 where this user may not know it, None where nobody listens."""
+    inodes = listening_inodes(port)
+    if not inodes:
+        return None
+    sockets = {"socket:[{}]".format(inode) for inode in inodes}
+    for pid in (name for name in os.listdir("/proc") if name.isdigit()):
+        try:
+            for handle in os.listdir("/proc/{}/fd".format(pid)):
+                if os.readlink("/proc/{}/fd/{}".format(pid, handle)) in sockets:
+                    return int(pid)
+        except OSError:
+            continue
+    return 0
+
+
+def existing_parent(path):
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def free_bytes(path):
+    disk = os.statvfs(existing_parent(path))
+    return disk.f_bavail * disk.f_frsize
+
+
+def identity():
+    """The labels that the vendor binds a licence to, as far as this user can read them.
+
+    Vendor documentation: processor id, MAC address, machine id and motherboard serial number. The last two identify the
+    host elsewhere too, so only a hash is shown.
+    """
+    processor = re.findall(
+        r"^(vendor_id|cpu family|model|model name|stepping)\s*: (.*)$", read_proc("/proc/cpuinfo") or "", re.M
+    )[:5]
+    macs = {}
+    for name in sorted(os.listdir("/sys/class/net")) if os.path.isdir("/sys/class/net") else []:
+        address = (read_proc("/sys/class/net/{}/address".format(name)) or "").strip()
+        if address and address != "00:00:00:00:00:00":
+            macs[name] = address
+    return {
+        "processor": " ".join(value for _, value in processor) or None,
+        "mac": macs,
+        "machine_id_sha256": hashed(read_proc("/etc/machine-id")),
+        "board_serial_sha256": hashed(read_proc("/sys/class/dmi/id/board_serial")),
+    }
+
+
+def hashed(text):
+    return hashlib.sha256(text.strip().encode()).hexdigest() if text and text.strip() else None
+
+
+def os_release():
+    """ID, ID_LIKE and VERSION_ID of os-release(5)."""
+    text = read_proc("/etc/os-release") or read_proc("/usr/lib/os-release") or ""
+    return {key: value.strip("\"'") for key, value in re.findall(r"^([A-Z_]+)=(.*)$", text, re.M)}
+
+
+# --- Apply: make the running server what the configuration says ---
+
+
+def plan(inst, version=None):
+    """What `apply` would do now, as a list of steps in order; empty where the host is as configured."""
+    steps = []
+    current = inst.current_version()
+    version = version or current
+    if version is None:
+        raise Problem(inst.home, "must hold an installed release", None, "install one first")
+    if current not in (None, version):
+        raise Refused(
+            "version",
+            "must stay {} until it is upgraded".format(current),
+            version,
+            "set dls_server_version to " + current,
+        )
+    record = inst.release(version)
+    base = inst.release_dir(version)
+    steps += [{"step": "write", "path": path} for path, _, _ in pending_files(inst, record, base)]
+    if current is None:
+        steps.append({"step": "use", "version": version})
+    account = inst.account()
+    if account and os.stat(base).st_uid != account[0]:
+        steps.append({"step": "own", "path": base})
+    if not is_running(inst):
+        steps.append({"step": "start"})
+    elif steps or (read_json(os.path.join(inst.kit, "started.json")) or {}).get("digest") != launch_digest(
+        inst, record
+    ):
+        steps.append({"step": "restart"})
+    return steps
+
+
+def pending_files(inst, record, base):
+    """Files inside the release that are not as configured: (path, bytes or None to remove, mode)."""
+    pending = []
+    wanted = wanted_dls_json(inst, base)
+    actual = read_bytes(os.path.join(base, "dls.json"))
+    if wanted is not None and wanted != actual:
+        pending.append(("dls.json", wanted, 0o644))
+    elif wanted is None and actual is not None:
+        # The kit takes back only what it wrote itself and nobody changed since.
+        if kit_files(inst, record["version"]).get("dls.json") == hashlib.sha256(actual).hexdigest():
+            pending.append(("dls.json", None, 0o644))
+    if inst.launch == "vendor":
+        path = os.path.join(base, "startup.sh")
+        script = read_bytes(path)
+        wanted = startup_with_ports(script, inst.server_port, inst.data_port, record["line"])
+        if wanted != script:
+            pending.append(("startup.sh", wanted, stat.S_IMODE(os.stat(path).st_mode)))
+    return pending
+
+
+def apply(inst, version=None):
+    """Write what is pending, start or restart the server if it has to be, and wait for its health. Returns the steps taken."""
+    steps = plan(inst, version)
+    names = [step["step"] for step in steps]
+    version = version or inst.current_version()
+    record = inst.release(version)
+    base = inst.release_dir(version)
+    if "restart" in names:
+        stop(inst)
+    for path, data, mode in pending_files(inst, record, base):
+        if data is None:
+            os.unlink(os.path.join(base, path))
+        else:
+            write_release_file(inst, version, path, data, mode)
+    if "own" in names:
+        give_to(base, inst.account())
+    if "use" in names:
+        point_current(inst, version)
+    if not os.path.exists(os.path.join(inst.kit, "identity.json")):
+        write_json(os.path.join(inst.kit, "identity.json"), identity(), 0o600)
+    if "start" in names or "restart" in names:
+        start(inst)
+    wait_healthy(inst)
+    return steps
+
+
+# --- Uninstall ---
+
+
+def uninstall(inst, purge=False):
+    """Stop the server and remove its releases and records. Returns the path of the saved state, or None.
+
+    What the server wrote is saved to the backup folder first, unless `purge`.
+    """
+    stop(inst)
+    version = inst.current_version()
+    saved = save_state(inst, version) if version and not purge else None
+    with journaled(inst, "uninstall"):
+        remove_releases(inst, {})
+    shutil.rmtree(inst.kit)
+    with contextlib.suppress(OSError):
+        os.rmdir(inst.home)
+    return saved
+
+
+def remove_releases(inst, _facts):
+    """Remove the releases, their archives and records; begun once, it is always finished."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(inst.current_link)
+    for folder in (inst.releases, inst.archives, os.path.join(inst.kit, "releases")):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def save_state(inst, version):
+    """Write all that differs from the manifest to a tar file in the backup folder; None where there is nothing to save."""
+    entries = [entry for entry in state(inst, version) if entry["change"] != "removed" and entry["kind"] != "special"]
+    if not entries:
+        return None
+    os.makedirs(inst.backup_dir, 0o700, exist_ok=True)
+    path = os.path.join(
+        inst.backup_dir, "uninstalled-{}-{}.tar.gz".format(version, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+    )
+    base = inst.release_dir(version)
+    handle = os.open(path + ".partial", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(handle, "wb") as stream:
+        with tarfile.open(fileobj=stream, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
+            for entry in entries:
+                tar.add(os.path.join(base, entry["path"]), "state/" + entry["path"], recursive=False)
+            tar.add(inst.record_path(version), "release.json", recursive=False)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.rename(path + ".partial", path)
+    sync_folder(inst.backup_dir)
+    return path
+
+
+RECOVERIES = {"install": undo_install, "uninstall": remove_releases}
+
+
+# --- Look and preflight: what the host is, and whether it can become what the variables say ---
+
+
+def look(spec, inst):
+    """Everything a deployment engine needs to know of the host before it acts, in one answer.
+
+    `spec` may hold `files` (expected configuration files: path and sha256), `packages` and `user`.
+    """
+    service = unit_properties(inst.service) if inst.supervisor == "systemd" and has_systemd() else {}
+    current = inst.current_version()
+    return {
+        "installed": sorted(name for name in list_folder(inst.releases) if inst.is_installed(name)),
+        "current": current,
+        "running": is_running(inst) if current else False,
+        "healthy": bool(current) and portal_error(inst, inst.release()) is None,
+        "enabled": service.get("UnitFileState") == "enabled" if inst.supervisor == "systemd" else True,
+        "steps": pending_steps(inst, current),
+        "differs": [item["path"] for item in spec.get("files", []) if not is_as_expected(item)],
+        "files": {
+            item["path"]: (read_bytes(item["path"]) or b"").decode(errors="replace")
+            if os.path.isfile(item["path"])
+            else None
+            for item in spec.get("files", [])
+            if item.get("keep")
+        },
+        "missing_packages": missing_packages(spec.get("packages", [])),
+        "missing_user": inst.launch == "direct" and not user_exists(inst.user),
+        "missing_folders": [path for path in spec.get("folders", []) if not os.path.isdir(path)],
+    }
+
+
+def list_folder(path):
+    return os.listdir(path) if os.path.isdir(path) else []
+
+
+def pending_steps(inst, current):
+    if not current or not inst.is_installed(current):
+        return []
+    try:
+        return plan(inst)
+    except Problem as problem:
+        return [{"step": "fail", "why": str(problem)}]
+
+
+def is_as_expected(item):
+    """Whether a file has the expected content and mode and the right owner (the user who runs this)."""
+    try:
+        status = os.lstat(item["path"])
+    except OSError:
+        return item.get("sha256") is None
+    if item.get("sha256") is None:
+        return False
+    return (
+        stat.S_ISREG(status.st_mode)
+        and stat.S_IMODE(status.st_mode) == int(item["mode"], 8)
+        and status.st_uid == os.geteuid()
+        and sha256_file(item["path"]) == item["sha256"]
+    )
+
+
+def missing_packages(names):
+    """Which of the distribution's packages are not installed; dpkg is asked once."""
+    if not names:
+        return []
+    _, output = run(["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n"] + names)
+    installed = {line.split()[0] for line in output.splitlines() if line.endswith(" installed")}
+    return [name for name in names if name not in installed]
+
+
+def user_exists(name):
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def has_systemd():
+    return os.path.isdir("/run/systemd/system")
+
+
+def variable_problems(spec):
+    """Misspelt names, missing and wrongly typed values, from the variables' own specification.
+
+    `spec` holds `options` (an argument specification), `values`, `known` (every name of every role) and `prefix`.
+    """
+    options, values = spec["options"], spec["values"]
+    for name in sorted(set(spec.get("names", values)) - set(spec.get("known", options))):
+        near = difflib.get_close_matches(name, spec.get("known", options), 1, 0.8)
+        if near or name.startswith(spec["prefix"]):
+            hint = "did you mean {}?".format(near[0]) if near else "the variables are listed in docs/variables.md"
+            yield Refused(name, "is not a variable of this role", None, hint)
+    for name, option in sorted(options.items()):
+        value = values.get(name)
+        if value is None or value == "":
+            if option.get("required"):
+                yield Refused(name, "is required", "nothing", set_hint(name))
+            continue
+        try:
+            values[name] = coerce(option.get("type", "str"), value)
+        except ValueError:
+            yield Refused(name, "must be of type {}".format(option.get("type", "str")), repr(value), set_hint(name))
+            values[name] = None
+            continue
+        if option.get("choices") and values[name] not in option["choices"]:
+            yield Refused(name, "must be one of {}".format(", ".join(option["choices"])), repr(value), set_hint(name))
+
+
+def set_hint(name):
+    return "set {} in the inventory, for example in group_vars/dls.yml".format(name)
+
+
+def coerce(kind, value):
+    """A value as the type of an argument specification; raises ValueError. Numbers and booleans may come as text, as from -e."""
+    if kind == "int" and not isinstance(value, (bool, float)):
+        return int(value)
+    if kind == "bool":
+        if str(value).lower() in ("true", "yes", "on", "1"):
+            return True
+        if str(value).lower() in ("false", "no", "off", "0"):
+            return False
+    if kind == "list" and isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return value
+    if kind in ("str", "path") and isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        return str(value)
+    raise ValueError(value)
+
+
+VERSION = r"\d+(\.\d+){1,3}"
+SYSTEM_NAME = r"[a-z_][a-z0-9_-]{0,30}"
+POSITIVE = ("health_timeout", "stop_timeout", "max_clock_skew")
+PATHS = ("home", "config_dir", "data_dir", "backup_dir", "bin_dir")
+
+
+def value_problems(prefix, values):
+    """Values of the right type that break a rule."""
+
+    def rule(short, test, text, hint=None):
+        value = values.get(prefix + short)
+        if value is not None and not test(value):
+            yield Refused(prefix + short, text, repr(value), hint or set_hint(prefix + short))
+
+    for short in ("port", "data_port"):
+        yield from rule(short, lambda port: 1 <= port <= 65535, "must be 1 to 65535")
+    yield from rule(
+        "data_port", lambda port: port != values.get(prefix + "port"), "must differ from {}port".format(prefix)
+    )
+    for short in POSITIVE:
+        yield from rule(short, lambda seconds: 1 <= seconds <= 86400, "must be 1 to 86400 seconds")
+    for short in PATHS:
+        yield from rule(
+            short,
+            lambda path: re.match(r"^/[^\s%]+$", path) and os.path.normpath(path) == path,
+            "must be an absolute path, without spaces, percent signs, '..' or a trailing slash",
+        )
+    yield from rule("version", lambda text: re.match("^" + VERSION + "$", text), "must be a version such as 2.4.11")
+    yield from rule(
+        "archive_checksum",
+        lambda text: re.match("^sha256:[0-9a-f]{64}$", text),
+        "must be sha256: and 64 lower-case hexadecimal digits",
+        "print it with: dlskit archive pin FILE",
+    )
+    yield from rule(
+        "service_name",
+        lambda name: re.match(r"^[A-Za-z0-9:_.@-]{1,200}$", name),
+        "must be a unit name without .service",
+    )
+    yield from rule("user", lambda name: re.match("^" + SYSTEM_NAME + "$", name), "must be a system user name")
+    servers = values.get(prefix + "servers")
+    if servers:
+        for where, text, got in schema_errors(DLS_JSON_SCHEMA["properties"]["servers"], servers, prefix + "servers"):
+            yield Refused(where, text, got, set_hint(prefix + "servers"))
+
+
+def host_problems(spec, inst):
+    """What keeps this host from becoming what the variables say."""
+    values, prefix = spec["values"], spec["prefix"]
+    system = os_release()
+    families = {system.get("ID", "")} | set(system.get("ID_LIKE", "").split())
+    if not families & set(spec["os_families"]):
+        yield Refused(
+            "operating system",
+            "must be of the families " + ", ".join(spec["os_families"]),
+            system.get("PRETTY_NAME", "an unknown one"),
+            "use a supported distribution",
+        )
+    if os.uname().machine != "x86_64":
+        yield Refused("processor", "must be x86_64, as the vendor's archive is", os.uname().machine, "use another host")
+    if inst.supervisor == "systemd":
+        if not has_systemd():
+            yield Refused(
+                prefix + "supervisor",
+                "must be none on a host that systemd did not boot",
+                "systemd",
+                set_hint(prefix + "supervisor"),
+            )
+        if os.geteuid() != 0:
+            yield Refused(
+                "user",
+                "must be root for {}supervisor: systemd".format(prefix),
+                pwd.getpwuid(os.geteuid()).pw_name,
+                "run the playbook with become: true",
+            )
+    elif inst.launch == "direct" and os.geteuid() != 0 and inst.user != pwd.getpwuid(os.geteuid()).pw_name:
+        yield Refused(
+            prefix + "user",
+            "must be the user who runs the playbook, who is not root",
+            inst.user,
+            set_hint(prefix + "user"),
+        )
+    skew = int(time.time() - spec["epoch"])
+    if abs(skew) > values[prefix + "max_clock_skew"]:
+        yield Refused(
+            "clock",
+            "must be within {} s of the control node's".format(values[prefix + "max_clock_skew"]),
+            "{:+d} s".format(skew),
+            "synchronize both clocks, for example with chrony",
+        )
+    memory = memory_mb()
+    if memory < values[prefix + "min_memory_mb"]:
+        yield Refused(
+            "memory",
+            "must be {}min_memory_mb = {} MiB or more".format(prefix, values[prefix + "min_memory_mb"]),
+            "{} MiB".format(memory),
+            "give the host more memory, or lower the limit",
+        )
+    yield from port_problems(spec, inst)
+    yield from release_problems(spec, inst)
+
+
+def memory_mb():
+    """MiB of memory that the host has."""
+    return int(re.search(r"^MemTotal:\s+(\d+) kB", read_proc("/proc/meminfo") or "MemTotal: 0 kB", re.M).group(1)) >> 10
+
+
+def port_problems(spec, inst):
+    prefix = spec["prefix"]
+    ours = server_processes(inst)
+    for name, port in (("port", inst.server_port), ("data_port", inst.data_port)):
+        owner = port_owner(port)
+        if owner is not None and owner not in ours and not (owner == 0 and is_running(inst)):
+            command = (
+                (read_proc("/proc/{}/comm".format(owner)) or "another user's process").strip()
+                if owner
+                else "another user's process"
+            )
+            yield Refused(
+                prefix + name,
+                "must be a free TCP port",
+                "{}, which {}{} listens on".format(port, command, " (process {})".format(owner) if owner else ""),
+                "stop that process or choose another port",
+            )
+
+
+def release_problems(spec, inst):
+    values, prefix = spec["values"], spec["prefix"]
+    version, current = values.get(prefix + "version"), inst.current_version()
+    if current and version and current != version:
+        yield Refused(
+            prefix + "version",
+            "must stay {} on this host until it is upgraded".format(current),
+            version,
+            "set {}version to {}; an upgrade is a step of its own".format(prefix, current),
+        )
+    if version and inst.is_installed(version):
+        pinned = (values.get(prefix + "archive_checksum") or "").replace("sha256:", "")
+        known = inst.release(version)["archive_sha256"]
+        if pinned and pinned != known:
+            yield Refused(
+                prefix + "archive_checksum",
+                "must be that of the archive release {} was installed from".format(version),
+                pinned,
+                "it was sha256:" + known,
+            )
+        return
+    if os.path.isdir(inst.home) and os.listdir(inst.home) and not os.path.isdir(inst.kit):
+        yield Refused(
+            prefix + "home",
+            "must be empty or made by the kit",
+            "{} with {}".format(inst.home, sorted(os.listdir(inst.home))[0]),
+            "choose another folder, or move away what is in it",
+        )
+    parent = existing_parent(inst.home)
+    free = free_bytes(inst.home) >> 20
+    if free < values[prefix + "min_free_mb"]:
+        yield Refused(
+            inst.home,
+            "must have {}min_free_mb = {} MiB free".format(prefix, values[prefix + "min_free_mb"]),
+            "{} MiB".format(free),
+            "free some space on the file system of " + parent,
+        )
+    if os.statvfs(parent).f_flag & os.ST_NOEXEC:
+        yield Refused(
+            inst.home,
+            "must be on a file system that may run programs",
+            "noexec on " + parent,
+            "mount it without noexec",
+        )
+
+
+def preflight(spec):
+    """All that is wrong at once, and the look at the host: {problems, look}. Changes nothing."""
+    problems = list(variable_problems(spec))
+    problems += value_problems(spec["prefix"], spec["values"])
+    if problems:
+        return {"problems": [dict(problem.as_dict(), text=str(problem)) for problem in problems], "look": None}
+    inst = installation_of(spec)
+    if spec["entry"] == "main":
+        problems += host_problems(spec, inst)
+    return {"problems": [dict(problem.as_dict(), text=str(problem)) for problem in problems], "look": look(spec, inst)}
+
+
+def installation_of(spec):
+    """The installation that the variables describe, whether it is there yet or not."""
+    length = len(spec["prefix"])
+    return Installation({name[length:]: value for name, value in spec["values"].items()})
+
+
+# --- Command line ---
+
+
+def main(arguments=None):
+    options = parser().parse_args(arguments)
+    if not getattr(options, "verb", None):
+        parser().print_help()
+        return EXIT_USAGE
+    try:
+        code, answer, text = options.verb(options)
+    except Problem as problem:
+        if options.json:
+            print(json.dumps({"error": problem.as_dict()}))
+        print(str(problem), file=sys.stderr)
+        return problem.code
+    except OSError as error:
+        if options.debug:
+            raise
+        print("{}: must be accessible, got {}".format(error.filename or "dlsctl", error.strerror), file=sys.stderr)
+        return EXIT_FAILED
+    print(json.dumps(answer, sort_keys=True) if options.json else text)
+    return code
+
+
+def parser():
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--config",
+        default=os.environ.get("DLSCTL_CONFIG", DEFAULT_CONFIG),
+        metavar="FILE",
+        help="configuration of the installation (default: %(default)s)",
+    )
+    common.add_argument("--json", action="store_true", help="print the answer as JSON")
+    common.add_argument("--debug", action="store_true", help="show a traceback where there is one")
+    top = argparse.ArgumentParser(
+        prog="dlsctl",
+        description=__doc__.split("\n\n")[0],
+        epilog=__doc__[__doc__.index("Exit codes") :],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = top.add_subparsers(metavar="COMMAND")
+
+    def verb(function, text):
+        entry = verbs.add_parser(function.__name__.split("_", 1)[1], parents=[common], help=text, description=text)
+        entry.set_defaults(verb=function)
+        return entry
+
+    verb(verb_status, "say whether the server is installed, running and healthy")
+    for function, text in (
+        (verb_start, "start the server and wait for its health"),
+        (verb_restart, "stop and start the server"),
+    ):
+        verb(function, text).add_argument("--no-wait", action="store_true", help="do not wait for its health")
+    verb(verb_stop, "stop the server")
+    verb(verb_health, "wait until the portal answers").add_argument(
+        "--timeout", type=int, metavar="SECONDS", help="(default: as configured)"
+    )
+    verb(verb_state, "list what differs from the release's manifest: the server's state")
+    verb(verb_verify, "check the installed files against the release's manifest")
+    verb(verb_version, "print the version of the server")
+    verb(verb_identity, "print the hardware labels that a licence is bound to")
+    entry = verb(verb_install, "unpack a vendor archive as a release")
+    entry.add_argument("archive", metavar="FILE")
+    for name, text in (
+        ("sha256", "the pinned checksum"),
+        ("version", "the version it must hold"),
+        ("line", "the release line's facts, as JSON"),
+    ):
+        entry.add_argument("--" + name, required=True, help=text)
+    entry = verb(verb_apply, "make the running server what the configuration says")
+    entry.add_argument("--version", help="the installed release to use where none is in use yet")
+    entry.add_argument("--check", action="store_true", help="only say what would be done")
+    verb(verb_uninstall, "stop and remove the server, saving its state").add_argument(
+        "--purge", action="store_true", help="do not save the state"
+    )
+    verb(verb_archive, "check a vendor archive and say what it holds").add_argument("file", metavar="FILE")
+    verb(verb_preflight, "check a host before an engine changes it").add_argument(
+        "--spec", required=True, metavar="JSON"
+    )
+    return top
+
+
+def verb_status(options):
+    inst = Installation.load(options.config)
+    version = inst.current_version()
+    error = portal_error(inst, inst.release()) if version else "not installed"
+    running = is_running(inst)
+    answer = {
+        "version": version,
+        "running": running,
+        "healthy": running and error is None,
+        "error": error,
+        "processes": server_processes(inst),
+        "supervisor": inst.supervisor,
+        "launch": inst.launch,
+        "port": inst.server_port,
+        "data_port": inst.data_port,
+    }
+    text = "DLS {} is {}".format(
+        version or "(none)",
+        "running and healthy"
+        if answer["healthy"]
+        else "running, but not healthy: {}".format(error)
+        if running
+        else "stopped",
+    )
+    return (EXIT_STOPPED if not running else EXIT_OK if answer["healthy"] else EXIT_UNHEALTHY), answer, text
+
+
+def verb_start(options):
+    inst = Installation.load(options.config)
+    with locked(inst):
+        changed = start(inst)
+    return waited(inst, changed, "started" if changed else "was running already", options)
+
+
+def waited(inst, changed, text, options):
+    seconds = None if options.no_wait else wait_healthy(inst)
+    return EXIT_OK, {"changed": changed, "seconds": seconds}, text if seconds is None else "{}, healthy".format(text)
+
+
+def verb_restart(options):
+    inst = Installation.load(options.config)
+    with locked(inst):
+        stop(inst)
+        start(inst)
+    return waited(inst, True, "restarted", options)
+
+
+def verb_stop(options):
+    inst = Installation.load(options.config)
+    with locked(inst):
+        changed = stop(inst)
+    return EXIT_OK, {"changed": changed}, "stopped" if changed else "was stopped already"
+
+
+def verb_health(options):
+    inst = Installation.load(options.config)
+    seconds = wait_healthy(inst, options.timeout)
+    url = portal_url(inst, inst.release())
+    return EXIT_OK, {"healthy": True, "url": url, "seconds": seconds}, "{} answers".format(url)
+
+
+def verb_state(options):
+    entries = state(Installation.load(options.config))
+    lines = ["{:9} {}".format(entry["change"], entry["path"]) for entry in entries]
+    return EXIT_OK, {"state": entries}, "\n".join(lines) or "nothing differs from the manifest"
+
+
+def verb_verify(options):
+    inst = Installation.load(options.config)
+    changed = [entry for entry in state(inst) if entry["change"] != "added"]
+    version = inst.current_version()
+    if changed:
+        lines = "\n".join("{:9} {}".format(entry["change"], entry["path"]) for entry in changed)
+        return EXIT_DIFFERS, {"version": version, "differs": changed}, lines
+    return (
+        EXIT_OK,
+        {"version": version, "differs": []},
+        "every file of release {} is as its archive has it".format(version),
+    )
+
+
+def verb_version(options):
+    record = Installation.load(options.config).release()
+    answer = {
+        "version": record["version"],
+        "archive_sha256": record["archive_sha256"],
+        "installed": record["installed"],
+    }
+    return EXIT_OK, answer, record["version"]
+
+
+def verb_identity(options):
+    inst = Installation.load(options.config)
+    labels = identity()
+    known = read_json(os.path.join(inst.kit, "identity.json"))
+    drift = sorted(key for key in labels if known and labels[key] and known[key] and labels[key] != known[key])
+    lines = ["{}: {}".format(key, value) for key, value in sorted(labels.items())]
+    lines += ["{}: differs from what was recorded at the install".format(key) for key in drift]
+    return (EXIT_DIFFERS if drift else EXIT_OK), {"labels": labels, "recorded": known, "drift": drift}, "\n".join(lines)
+
+
+def verb_install(options):
+    inst = Installation.load(options.config)
+    with locked(inst):
+        changed = install(
+            inst, options.archive, options.sha256.replace("sha256:", ""), options.version, json.loads(options.line)
+        )
+    return (
+        EXIT_OK,
+        {"changed": changed},
+        "release {} {}".format(options.version, "installed" if changed else "was installed already"),
+    )
+
+
+def verb_apply(options):
+    inst = Installation.load(options.config)
+    if options.check:
+        steps = plan(inst, options.version)
+    else:
+        with locked(inst):
+            steps = apply(inst, options.version)
+    lines = [" ".join(str(step[key]) for key in ("step", "path", "version") if key in step) for step in steps]
+    return EXIT_OK, {"changed": bool(steps), "steps": steps}, "\n".join(lines) or "nothing to do"
+
+
+def verb_uninstall(options):
+    inst = Installation.load(options.config)
+    with locked(inst):
+        saved = uninstall(inst, options.purge)
+    return (
+        EXIT_OK,
+        {"changed": True, "saved": saved},
+        "removed" + ("; the server's state is in " + saved if saved else ""),
+    )
+
+
+def verb_archive(options):
+    archive = read_tar(options.file, ArchiveLimits())
+    answer = {"platform": archive.platform, "version": archive.version, "sha256": archive.sha256, "size": archive.size}
+    return EXIT_OK, answer, "{platform} {version} sha256:{sha256}".format(**answer)
+
+
+def verb_preflight(options):
+    answer = preflight(json.loads(options.spec))
+    text = "\n".join(problem["text"] for problem in answer["problems"])
+    return (EXIT_REFUSED if text else EXIT_OK), answer, text or "ready"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
