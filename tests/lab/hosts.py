@@ -1,0 +1,212 @@
+"""Hosts of a lab: systemd containers on a network of their own without a way out, reached over real SSH.
+
+A lab has a name, a folder and hosts. The folder holds what Ansible needs: inventory/, a throwaway key and the hosts'
+public keys. Two checkouts never share a container: names carry a hash of the checkout's path.
+"""
+
+import hashlib
+import shlex
+import shutil
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import yaml
+from docker.errors import APIError
+from docker.models.containers import Container
+from docker.models.networks import Network
+from docker.types import IPAMConfig, IPAMPool
+
+from dlsctl import Problem
+from tests.lab import images
+from tests.lab.paths import CACHE, FILES, ROOT
+
+USER = "kit"
+BOOT_DEADLINE = 60  # seconds
+_LABEL = "dls-lab"
+
+
+@dataclass(frozen=True)
+class Host:
+    """One started host: name as in the inventory, container name on the engine, IPv4 address."""
+
+    name: str
+    container: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A named set of hosts that live and go together."""
+
+    name: str
+
+    @property
+    def identifier(self) -> str:
+        """Prefix of containers and label of everything this lab owns on the engine."""
+        return f"dls-{self.name}-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]}"
+
+    @property
+    def folder(self) -> Path:
+        return CACHE / "labs" / self.name
+
+    @property
+    def inventory(self) -> Path:
+        return self.folder / "inventory"
+
+    @property
+    def known_hosts(self) -> Path:
+        return self.folder / "known_hosts"
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "id_ed25519"
+
+
+def up(client: docker.DockerClient, lab: Lab, wanted: dict[str, str]) -> list[Host]:
+    """Start fresh hosts, wanted maps host names to image names, and write the lab's inventory.
+
+    Returns when systemd is up and SSH answers on each. Hosts of an earlier up() of the same lab are removed first.
+    """
+    tags = {name: images.ensure(client, images.find(image)) for name, image in wanted.items()}
+    down(client, lab)
+    lab.inventory.mkdir(parents=True)
+    _make_key(lab)
+    network, subnet = _create_network(client, lab)
+    containers = {
+        name: _start(client, lab, network, name, images.find(image), tags[name], f"{subnet}.{number}")
+        for number, (name, image) in enumerate(wanted.items(), start=10)
+    }
+    hosts = [
+        Host(name, f"{lab.identifier}-{name}", f"{subnet}.{number}") for number, name in enumerate(wanted, start=10)
+    ]
+    known = [f"{host.address} {_set_up(lab, containers[host.name])}" for host in hosts]
+    lab.known_hosts.write_text("\n".join(known) + "\n")
+    _write_inventory(lab, hosts)
+    return hosts
+
+
+def down(client: docker.DockerClient, lab: Lab) -> None:
+    """Remove the lab's containers, network and folder. Nothing happens when there are none."""
+    selection: dict[str, Any] = {"label": f"{_LABEL}={lab.identifier}"}
+    for container in client.containers.list(all=True, filters=selection):
+        container.remove(force=True, v=True)
+    for network in client.networks.list(filters=selection):
+        network.remove()
+    shutil.rmtree(lab.folder, ignore_errors=True)
+
+
+def ssh_command(lab: Lab, host: Host, command: str) -> list[str]:
+    """The command line that runs a shell command on host over SSH as the lab's user."""
+    return ["ssh", "-i", str(lab.key), *_ssh_options(lab), f"{USER}@{host.address}", command]
+
+
+def read_hosts(lab: Lab) -> list[Host]:
+    """The hosts that up() wrote down. Raise Problem when the lab is not up."""
+    path = lab.inventory / "lab.yml"
+    if not path.exists():
+        raise Problem(f"lab {lab.name}", "must be up", None, f"run `python -m tests.lab up {lab.name}`")
+    hosts: dict[str, dict[str, str]] = yaml.safe_load(path.read_text())["all"]["children"]["dls"]["hosts"]
+    return [Host(name, f"{lab.identifier}-{name}", facts["ansible_host"]) for name, facts in hosts.items()]
+
+
+def _make_key(lab: Lab) -> None:
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", lab.identifier, "-f", str(lab.key)], check=True
+    )
+
+
+def _create_network(client: docker.DockerClient, lab: Lab) -> tuple[Network, str]:
+    """Create the lab's network on a free 10.77.x.0/24; fixed addresses survive a reboot of several hosts at once."""
+    start = int(hashlib.sha256(lab.identifier.encode()).hexdigest(), 16) % 256
+    for offset in range(256):
+        subnet = f"10.77.{(start + offset) % 256}"
+        pool = IPAMPool(subnet=f"{subnet}.0/24")
+        try:
+            network = client.networks.create(
+                lab.identifier,
+                driver="bridge",
+                internal=True,
+                ipam=IPAMConfig(pool_configs=[pool]),
+                labels={_LABEL: lab.identifier},
+            )
+        except APIError as error:
+            if "overlap" not in str(error).lower():
+                raise
+            continue
+        return network, subnet
+    raise Problem("lab network", "needs a free subnet in 10.77.0.0/16", None, "remove labs that are no longer used")
+
+
+def _start(  # noqa: PLR0913 - one line of a table: what, where, from which image
+    client: docker.DockerClient, lab: Lab, network: Network, name: str, image: images.Image, tag: str, address: str
+) -> Container:
+    """Start one systemd container. The options are what an unprivileged systemd needs on cgroup v1 and v2 hosts."""
+    container = client.containers.create(
+        tag,
+        command="/sbin/init",
+        name=f"{lab.identifier}-{name}",
+        hostname=name,
+        labels={_LABEL: lab.identifier},
+        environment={"container": "docker"},
+        cap_add=["SYS_ADMIN", "NET_ADMIN"],
+        security_opt=["seccomp=unconfined"],
+        cgroupns="host",
+        volumes=[f"{image.cgroup}:/sys/fs/cgroup:rw"],
+        tmpfs={"/run": "", "/run/lock": "", "/tmp": "exec"},
+        stop_signal="SIGRTMIN+3",
+        restart_policy={"Name": "unless-stopped"},  # a reboot inside ends the container: start it again
+        network_mode="none",
+    )
+    client.networks.get("none").disconnect(container)
+    network.connect(container, ipv4_address=address)
+    container.start()
+    return container
+
+
+def _set_up(lab: Lab, container: Container) -> str:
+    """Wait for systemd, give the host its SSH host keys and the lab's user; return its public host key."""
+    deadline = time.monotonic() + BOOT_DEADLINE
+    state = "unknown"
+    while state not in ("running", "degraded"):
+        if time.monotonic() > deadline:
+            raise Problem(
+                f"host {container.name}",
+                f"systemd must be up within {BOOT_DEADLINE} s",
+                state,
+                f"docker logs {container.name}",
+            )
+        state = container.exec_run(["systemctl", "is-system-running"]).output.decode().strip()
+        time.sleep(0.1)
+    public_key = Path(f"{lab.key}.pub").read_text().strip()
+    script = (FILES / "setup-host.sh").read_text()
+    result = container.exec_run(["sh", "-c", script, "setup-host", USER, public_key])
+    if result.exit_code != 0:
+        raise Problem(f"host {container.name}", "must be set up for SSH", result.output.decode().strip()[-500:])
+    return " ".join(result.output.decode().strip().splitlines()[-1].split()[:2])
+
+
+def _ssh_options(lab: Lab) -> list[str]:
+    return [
+        "-o",
+        f'UserKnownHostsFile="{lab.known_hosts}"',
+        "-o",
+        "StrictHostKeyChecking=yes",
+        "-o",
+        "IdentitiesOnly=yes",
+    ]
+
+
+def _write_inventory(lab: Lab, hosts: list[Host]) -> None:
+    variables = {
+        "ansible_user": USER,
+        "ansible_ssh_private_key_file": str(lab.key),
+        "ansible_ssh_common_args": shlex.join(_ssh_options(lab)),
+        "ansible_python_interpreter": "/usr/bin/python3",
+    }
+    members = {host.name: {"ansible_host": host.address} for host in hosts}
+    inventory = {"all": {"children": {"dls": {"hosts": members}}, "vars": variables}}
+    (lab.inventory / "lab.yml").write_text(yaml.safe_dump(inventory, sort_keys=False))
