@@ -84,8 +84,9 @@ class Refused(Problem):
 class Member(NamedTuple):
     """One entry of an archive or of an installed release.
 
-    path is relative with "/" between folders; kind is "file", "dir" or "link" (symbolic); mode holds permission bits;
-    size is in bytes and, like the SHA-256 in hex, belongs to files only; link is where a link points.
+    path is relative with "/" between folders; kind is "file", "dir" or "link" (symbolic); mode holds
+    permission bits; size is in bytes and, like the SHA-256 in hex, belongs to files only; link is where a
+    link points.
     """
 
     path: str
@@ -113,8 +114,8 @@ DEFAULT_LIMITS = ArchiveLimits()
 class Archive(NamedTuple):
     """A vendor archive that was read to its end and broke no rule.
 
-    platform is "linux_x64" or "win_x64"; top is the one folder that holds everything, or ""; sha256 and size are those
-    of the archive file; members keep the archive's order and full paths.
+    platform is "linux_x64" or "win_x64"; top is the one folder that holds everything, or ""; sha256 and size
+    are those of the archive file; members keep the archive's order and full paths.
     """
 
     path: str
@@ -131,6 +132,7 @@ Progress = Callable[[int, int], None]  # bytes of the file read so far, bytes in
 FETCH_HINT = "do not unpack it; download it again with your vendor account and compare the SHA-256"
 DAMAGED_HINT = "the file is damaged or cut short: download it again with your vendor account"
 LIMIT_HINT = "raise the limit only if you know where the archive comes from"
+OLD_HINT = "older releases had other file names and cannot be run by this kit; download a later release"
 PLATFORM_FILES = {  # documented layout; the first file tells the platform
     "linux_x64": ("startup.sh", "linux/bin/dynamsoftdlsx", "linux/jre/bin/dynamsoftdls"),
     "win_x64": ("startup.bat", "win/bin/dynamsoftdlsx.exe", "win/jre/bin/dynamsoftdls.exe"),
@@ -190,7 +192,7 @@ _WINDOWS_PART_RULES: Tuple[Tuple[str, Callable[[str], bool]], ...] = (
 
 
 def broken_path_rule(path: str, windows: bool = False) -> Optional[str]:
-    """Return the rule that a member's path breaks, or None. With `windows`, its own rules for names count too."""
+    """Return the rule that a member's path breaks, or None; `windows` adds the rules of its names."""
     for rule, broken in _PATH_RULES:
         if broken(path):
             return rule
@@ -207,8 +209,9 @@ def broken_path_rule(path: str, windows: bool = False) -> Optional[str]:
 def broken_link_rule(path: str, link: str, top: str) -> Optional[str]:
     """Return the rule that a symbolic link breaks, or None.
 
-    A target may go up only at its start. Since no member is reached through a link, going up from the link's own folder
-    means on disk what it means on paper; every further step is a name, and each link it may pass is inside as well.
+    A target may go up only at its start. Since no member is reached through a link, going up from the link's
+    own folder means on disk what it means on paper; every further step is a name, and each link it may pass
+    is inside as well.
     """
     if not link or not link.isprintable():
         return "must point to a name in printable UTF-8"
@@ -239,8 +242,8 @@ def top_folder(paths: Iterable[str]) -> str:
 def check_members(members: Sequence[Member], windows: bool = False, archive: str = "archive") -> None:
     """Refuse members that must not be unpacked on the target, whatever kind of archive they come from.
 
-    `windows` adds the rules of Windows names and compares names as Windows does: without case, composed (NFC).
-    `archive` names the file in messages. Raises Refused.
+    `windows` adds the rules of Windows names and compares names as Windows does: without case, composed
+    (NFC). `archive` names the file in messages. Raises Refused.
     """
     top = top_folder(member.path for member in members)
     for member in members:
@@ -257,20 +260,16 @@ def _broken_member_rule(member: Member, top: str, windows: bool) -> Optional[str
     if member.mode & ~0o777:
         return "must have plain permission bits: no setuid, setgid or sticky bit"
     if member.kind == "link":
-        return "must not be a link: a Windows release has none" if windows else broken_link_rule(*_link(member), top)
+        if windows:
+            return "must not be a link: a Windows release has none"
+        return broken_link_rule(member.path, member.link, top)
     return None
-
-
-def _link(member: Member) -> Tuple[str, str]:
-    return member.path, member.link
 
 
 def _check_collisions(members: Sequence[Member], windows: bool, archive: str) -> None:
     """Refuse two members for one name, and members below something that is not a folder."""
 
-    def key(path: str) -> str:
-        return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold()) if windows else path
-
+    key = _windows_key if windows else str
     kinds: Dict[str, str] = {}
     for member in members:
         if key(member.path) in kinds:
@@ -289,6 +288,11 @@ def _check_collisions(members: Sequence[Member], windows: bool, archive: str) ->
             raise _refuse_member(archive, member.path, "must have its folders spelled one way")
 
 
+def _windows_key(path: str) -> str:
+    """Return what is equal for all spellings that Windows takes for one name."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+
+
 def _folders(path: str) -> Iterator[str]:
     """Yield the folders above a path, outermost first."""
     at = path.find("/")
@@ -298,10 +302,10 @@ def _folders(path: str) -> Iterator[str]:
 
 
 def identify(members: Sequence[Member], path: str) -> Tuple[str, str, str]:
-    """Return platform, version and top folder of a release, by its content; a vendor file name must agree with it.
+    """Return platform, version and top folder of a release by its content, which a vendor file name must match.
 
-    `path` is the archive's: only its base name is looked at, and a name of another form says nothing. The layout is the
-    one the vendor documents, 2.2 and later. Raises Refused.
+    `path` is the archive's: only its base name is looked at, and a name of another form says nothing. The
+    layout is the one the vendor documents, 2.2 and later. Raises Refused.
     """
     archive = _archive_name(path)
     top = top_folder(member.path for member in members)
@@ -319,14 +323,14 @@ def identify(members: Sequence[Member], path: str) -> Tuple[str, str, str]:
 def _jar_version(names: Iterable[str], archive: str) -> str:
     jars = [jar for jar in (_JAR_NAME.match(name) for name in sorted(names)) if jar]
     if not jars:
-        raise _refuse(archive, "must be a DLS release: dls-<version>.jar at its top or in its one top folder", "none")
+        raise _refuse(archive, "must be a DLS release, with dls-<version>.jar at the top", "none")
     if len(jars) > 1:
         raise _refuse(archive, "must hold one release", ", ".join(shown(jar.group()) for jar in jars[:4]))
     product, version = jars[0].groups()
     if not _VERSION.match(version):
         raise _refuse(archive, "must have a jar with a version of 2 to 4 numbers", shown(jars[0].group()))
     if product == "lts" or tuple(int(number) for number in version.split(".")) < OLDEST_RELEASE:
-        raise _refuse(archive, "must be release 2.2 or later", version, "ask vendor support for a later release")
+        raise _refuse(archive, "must be release 2.2 or later", version, OLD_HINT)
     return version
 
 
@@ -349,7 +353,7 @@ class Meter:
         self.total = self.members = 0
 
     def add_bytes(self, unpacked: int, packed: int) -> None:
-        """Count `unpacked` more bytes; `packed` bytes of the archive have been read so far. Raises Refused."""
+        """Count `unpacked` more bytes, made from the first `packed` bytes of the archive. Raises Refused."""
         self.total += unpacked
         if self.total > self.limits.total:
             rule = "must unpack to at most {} bytes".format(self.limits.total)
@@ -367,10 +371,10 @@ class Meter:
 
 
 class _Gunzip:
-    """The content of one gzip file, unpacked piece by piece within limits; `sha256` and `packed` are of the file itself.
+    """The content of one gzip file, unpacked piece by piece within limits.
 
-    Exactly one gzip stream is taken. The format allows more of them in a row, but vendor archives have one, and what
-    follows it is where things are hidden.
+    `sha256` and `packed` (bytes) are of the file itself. Exactly one gzip stream is taken. The format allows
+    more of them in a row, but vendor archives have one, and what follows it is where things are hidden.
     """
 
     def __init__(self, file: BinaryIO, meter: Meter, progress: Optional[Progress] = None) -> None:
@@ -438,9 +442,10 @@ class _Entry(NamedTuple):
     link: str
 
 
-# tarfile's own reader takes broken headers for the end of the archive, lets later headers override earlier ones and
-# reads extension headers of any length into memory. So only its decoding of one 512-byte header is used here.
-# Formats: POSIX.1-2017 pax "ustar Interchange Format" and "pax Header Block"; GNU tar manual, "Basic Tar Format".
+# tarfile's own reader takes broken headers for the end of the archive, lets later headers override earlier
+# ones and reads extension headers of any length into memory. So only its decoding of one 512-byte header is
+# used here. Formats: POSIX.1-2017 pax "ustar Interchange Format" and "pax Header Block"; GNU tar manual,
+# "Basic Tar Format".
 _TAR_KINDS = {
     tarfile.REGTYPE: "file",
     tarfile.AREGTYPE: "file",
@@ -465,7 +470,10 @@ _PAX_RECORD = re.compile(rb"([1-9][0-9]{0,6}) ([^=\n]+)=")
 
 
 def _entries(stream: _Gunzip) -> Iterator[_Entry]:
-    """Yield the members of a tar stream; the caller takes each member's `size` bytes from the stream before the next."""
+    """Yield the members of a tar stream.
+
+    The caller takes each member's `size` bytes from the stream before it asks for the next.
+    """
     extra: Dict[str, str] = {}
     while True:
         block = b"".join(stream.pieces(tarfile.BLOCKSIZE))
@@ -539,7 +547,7 @@ def _without_dot(path: str) -> str:
 
 
 def _extend(extra: Dict[str, str], header: tarfile.TarInfo, stream: _Gunzip) -> None:
-    """Add what an extension header says of the next member; refuse one that would have to be weighed against another."""
+    """Add what an extension header says of the next member. Raises Refused when two of them speak of one thing."""
     stream.meter.add_member()
     form = _TAR_EXTENSIONS[header.type]
     if header.size > _LONGEST_HEADER:
@@ -575,7 +583,10 @@ def _without_end(content: bytes, archive: str) -> bytes:
 
 
 def _pax_records(content: bytes, archive: str) -> Dict[str, str]:
-    """Return the pax records that change what is unpacked: path, linkpath and size. Others are owners, times, labels."""
+    """Return the pax records that change what is unpacked: path, linkpath and size.
+
+    The others are owners, times and labels, which are not taken over.
+    """
     records: Dict[str, str] = {}
     at = 0
     while at < len(content):
@@ -608,9 +619,9 @@ def _open_archive(path: str) -> BinaryIO:
 def read_tar(path: str, limits: ArchiveLimits = DEFAULT_LIMITS, progress: Optional[Progress] = None) -> Archive:
     """Read a .tar.gz to its end, once, and return what it holds; nothing is written and memory stays bounded.
 
-    A hard link to an earlier file counts as a copy of that file. `progress` is called with the bytes read and the bytes
-    in all. Raises Refused when the archive is damaged, breaks a rule of `check_members`, outgrows `limits` or is not a
-    Linux release.
+    A hard link to an earlier file counts as a copy of that file. `progress` is called with the bytes read and
+    the bytes in all. Raises Refused when the archive is damaged, breaks a rule of `check_members`, outgrows
+    `limits` or is not a Linux release.
     """
     name = _archive_name(path)
     with _open_archive(path) as file:
@@ -629,7 +640,7 @@ def read_tar(path: str, limits: ArchiveLimits = DEFAULT_LIMITS, progress: Option
 
 
 def _hashed(entry: _Entry, stream: _Gunzip, files: Dict[str, Member]) -> Member:
-    """Return the member for an entry, its content taken from the stream; `files` collects the files read so far."""
+    """Return the member for an entry, its content taken from the stream; `files` collects those read so far."""
     if entry.kind == "copy":
         source = files.get(entry.link)
         if not source:
@@ -651,8 +662,8 @@ def _hashed(entry: _Entry, stream: _Gunzip, files: Dict[str, Member]) -> Member:
 def installed_members(archive: Archive) -> List[Member]:
     """Return the members as `unpack_tar` leaves them, sorted by path.
 
-    The top folder is gone, folders that the archive only implies are named, and modes are at most 0755 and at least
-    readable (folders: enterable) for the owner.
+    The top folder is gone, folders that the archive only implies are named, and modes are at most 0755 and at
+    least readable (folders: enterable) for the owner.
     """
     start = len(archive.top) + 1 if archive.top else 0
     members: Dict[str, Member] = {}
@@ -672,12 +683,12 @@ def _installed_mode(member: Member) -> int:
 def unpack_tar(
     path: str, into: str, archive: Archive, limits: ArchiveLimits = DEFAULT_LIMITS, progress: Optional[Progress] = None
 ) -> List[Member]:
-    """Unpack what `read_tar` returned as `archive` into the empty folder `into`, flushed to disk; return its members.
+    """Unpack what `read_tar` returned as `archive` into the empty folder `into` and flush it to disk.
 
-    The file is read again and every byte compared with `archive`, since it may have changed. The top folder is dropped,
-    owners and times are not taken over, modes are those of `installed_members`. Links are made last, so nothing is
-    written through one. Raises Refused when the file differs, Problem when `into` cannot be written; `into` then holds
-    a part, which the caller removes.
+    The file is read again and every byte compared with `archive`, since it may have changed. The top folder
+    is dropped, owners and times are not taken over, modes are those of `installed_members`. Links are made
+    last, so nothing is written through one. Raises Refused when the file differs, Problem when `into` cannot
+    be written; `into` then holds a part, which the caller removes. Returns the members as they are on disk.
     """
     installed = installed_members(archive)
     try:
