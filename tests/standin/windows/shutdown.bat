@@ -1,0 +1,3 @@
+@echo off
+rem Ends the stand-in's processes.
+taskkill /f /im dynamsoftdls.exe
