@@ -18,7 +18,6 @@ Exit codes
 """
 
 import argparse
-import collections
 import contextlib
 import difflib
 import errno
@@ -27,7 +26,6 @@ import hashlib
 import http.client
 import json
 import os
-import posixpath
 import pwd
 import re
 import shutil
@@ -56,11 +54,11 @@ class Problem(Exception):
 
     code = EXIT_FAILED
 
-    def __init__(self, what, rule, got=None, hint=None):
+    def __init__(self, what: str, rule: str, got: object = None, hint: Optional[str] = None) -> None:
         super().__init__(what, rule, got, hint)
         self.what, self.rule, self.got, self.hint = what, rule, got, hint
 
-    def __str__(self):
+    def __str__(self) -> str:
         text = "{}: {}".format(self.what, self.rule)
         if self.got is not None:
             text += ", got {}".format(self.got)
@@ -68,7 +66,7 @@ class Problem(Exception):
             text += "\nHINT: {}".format(self.hint)
         return text
 
-    def as_dict(self):
+    def as_dict(self) -> Dict[str, object]:
         return {"what": self.what, "rule": self.rule, "got": self.got, "hint": self.hint}
 
 
@@ -1018,16 +1016,7 @@ def install(inst, archive_path, sha256, version, line):
                 "its archive had " + known,
             )
         return False
-    archive = read_tar(archive_path, ArchiveLimits())
-    for what, wanted, found in (
-        ("SHA-256", sha256, archive.sha256),
-        ("version", version, archive.version),
-        ("platform", "linux_x64", archive.platform),
-    ):
-        if wanted != found:
-            raise Refused(
-                archive_path, "must have {} {}".format(what, wanted), found, "check the archive and what was pinned"
-            )
+    archive = pinned_archive(archive_path, sha256, version)
     needed = sum(member.size for member in archive.members) + archive.size
     free = free_bytes(inst.releases)
     if free < needed:
@@ -1037,6 +1026,24 @@ def install(inst, archive_path, sha256, version, line):
     with journaled(inst, "install", version=version):
         place_release(inst, archive_path, archive, line)
     return True
+
+
+def pinned_archive(path, sha256, version):
+    """Read a Linux archive and refuse it unless it is the one that was pinned."""
+    archive = read_tar(path)
+    for what, wanted, found in (
+        ("SHA-256", sha256, archive.sha256),
+        ("platform", "linux_x64", archive.platform),
+        ("version", version, archive.version),
+    ):
+        if wanted != found:
+            raise Refused(
+                path,
+                "must have {} {}".format(what, wanted or "(none given)"),
+                found,
+                "check the archive, or pin this one with: dlskit archive pin FILE",
+            )
+    return archive
 
 
 def place_release(inst, archive_path, archive, line):
@@ -1272,6 +1279,7 @@ def run(argv, **options):
     """Run a command to its end and return (exit code, output)."""
     done = subprocess.run(
         argv,
+        check=False,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -1282,7 +1290,7 @@ def run(argv, **options):
 
 
 def systemctl(*words):
-    code, output = run(["systemctl", "--no-ask-password"] + list(words))
+    code, output = run(["systemctl", "--no-ask-password", *words])
     if code:
         raise Problem(
             "systemctl " + " ".join(words),
@@ -1729,27 +1737,74 @@ def look(spec, inst):
 
     `spec` may hold `files` (expected configuration files: path and sha256), `packages` and `user`.
     """
-    service = unit_properties(inst.service) if inst.supervisor == "systemd" and has_systemd() else {}
     current = inst.current_version()
-    return {
+    expected = spec.get("files", [])
+    seen = {
         "installed": sorted(name for name in list_folder(inst.releases) if inst.is_installed(name)),
         "current": current,
         "running": is_running(inst) if current else False,
-        "healthy": bool(current) and portal_error(inst, inst.release()) is None,
-        "enabled": service.get("UnitFileState") == "enabled" if inst.supervisor == "systemd" else True,
+        "error": portal_error(inst, inst.release()) if current else "not installed",
+        "enabled": is_enabled(inst),
         "steps": pending_steps(inst, current),
-        "differs": [item["path"] for item in spec.get("files", []) if not is_as_expected(item)],
-        "files": {
-            item["path"]: (read_bytes(item["path"]) or b"").decode(errors="replace")
-            if os.path.isfile(item["path"])
-            else None
-            for item in spec.get("files", [])
-            if item.get("keep")
-        },
+        "differs": [item["path"] for item in expected if not is_as_expected(item)],
+        "present": [path for path in [inst.kit] + [item["path"] for item in expected] if os.path.exists(path)],
+        "files": {item["path"]: text_of(item["path"]) for item in expected if item.get("keep")},
         "missing_packages": missing_packages(spec.get("packages", [])),
         "missing_user": inst.launch == "direct" and not user_exists(inst.user),
         "missing_folders": [path for path in spec.get("folders", []) if not os.path.isdir(path)],
     }
+    seen["healthy"] = seen["error"] is None
+    return seen
+
+
+def findings(spec, inst, seen):
+    """What is not as it should be on a host where the server is installed: one text each."""
+    wanted = spec["values"].get(spec["prefix"] + "version")
+    if seen["current"] is None:
+        return [str(Problem(inst.home, "must hold an installed release", "nothing", "run the install playbook"))]
+    found = []
+    if wanted and wanted != seen["current"]:
+        found.append(
+            Problem(
+                spec["prefix"] + "version",
+                "must be the installed one",
+                "{}, {} is installed".format(wanted, seen["current"]),
+            )
+        )
+    if not seen["running"]:
+        found.append(Problem(inst.service, "must be running", "stopped", "start it with: dlsctl start"))
+    elif not seen["healthy"]:
+        found.append(
+            Problem(inst.service, "must answer " + portal_url(inst, inst.release()), seen["error"], "see its log")
+        )
+    if not seen["enabled"]:
+        found.append(Problem(inst.service, "must be started at boot", "disabled", "run the install playbook"))
+    found += [
+        Problem(path, "must be as the inventory says", "other content", "run the install playbook")
+        for path in seen["differs"]
+    ]
+    found += [
+        Problem(
+            step.get("path", inst.service),
+            "must need no " + step["step"],
+            step.get("why", "one is due"),
+            "run the install playbook",
+        )
+        for step in seen["steps"]
+        if step["step"] != "start"
+    ]
+    return [str(problem) for problem in found]
+
+
+def is_enabled(inst):
+    if inst.supervisor != "systemd":
+        return True
+    return has_systemd() and unit_properties(inst.service).get("UnitFileState") == "enabled"
+
+
+def text_of(path):
+    data = read_bytes(path)
+    return None if data is None else data.decode(errors="replace")
 
 
 def list_folder(path):
@@ -2028,9 +2083,12 @@ def preflight(spec):
     if problems:
         return {"problems": [dict(problem.as_dict(), text=str(problem)) for problem in problems], "look": None}
     inst = installation_of(spec)
+    seen = look(spec, inst)
     if spec["entry"] == "main":
         problems += host_problems(spec, inst)
-    return {"problems": [dict(problem.as_dict(), text=str(problem)) for problem in problems], "look": look(spec, inst)}
+    if spec["entry"] == "verify":
+        seen["findings"] = findings(spec, inst, seen)
+    return {"problems": [dict(problem.as_dict(), text=str(problem)) for problem in problems], "look": seen}
 
 
 def installation_of(spec):
@@ -2114,7 +2172,11 @@ def parser():
     verb(verb_uninstall, "stop and remove the server, saving its state").add_argument(
         "--purge", action="store_true", help="do not save the state"
     )
-    verb(verb_archive, "check a vendor archive and say what it holds").add_argument("file", metavar="FILE")
+    entry = verb(verb_archive, "check that a vendor archive is the one that was pinned")
+    entry.add_argument("file", metavar="FILE")
+    entry.add_argument("--sha256", required=True, help="the pinned checksum")
+    entry.add_argument("--version", required=True, help="the version it must hold")
+    verb(verb_run, "become the server, in the foreground (for the supervisor)")
     verb(verb_preflight, "check a host before an engine changes it").add_argument(
         "--spec", required=True, metavar="JSON"
     )
@@ -2258,9 +2320,16 @@ def verb_uninstall(options):
 
 
 def verb_archive(options):
-    archive = read_tar(options.file, ArchiveLimits())
+    archive = pinned_archive(options.file, options.sha256, options.version)
     answer = {"platform": archive.platform, "version": archive.version, "sha256": archive.sha256, "size": archive.size}
     return EXIT_OK, answer, "{platform} {version} sha256:{sha256}".format(**answer)
+
+
+def verb_run(options):
+    inst = Installation.load(options.config)
+    argv = server_argv(inst, inst.release())
+    os.chdir(inst.current_link)
+    os.execv(argv[0], argv)  # noqa: S606 - the server takes this process over
 
 
 def verb_preflight(options):
