@@ -154,7 +154,7 @@ def shown(text: object) -> str:
     return quoted if len(quoted) <= 120 else quoted[:100] + "..." + quoted[-15:]
 
 
-def _archive_name(path: str) -> str:
+def archive_name(path: str) -> str:
     name = os.path.basename(path)
     return name if name.isprintable() else shown(name)
 
@@ -305,7 +305,7 @@ def identify(members: Sequence[Member], path: str) -> Tuple[str, str, str]:
     `path` is the archive's: only its base name is looked at, and a name of another form says nothing. The
     layout is the one the vendor documents, 2.2 and later. Raises Refused.
     """
-    archive = _archive_name(path)
+    archive = archive_name(path)
     top = top_folder(member.path for member in members)
     start = len(top) + 1 if top else 0
     names = {member.path[start:] for member in members if member.kind != "dir"}
@@ -603,7 +603,7 @@ def _pax_records(content: bytes, archive: str) -> Dict[str, str]:
     return records
 
 
-def _open_archive(path: str) -> BinaryIO:
+def open_archive(path: str) -> BinaryIO:
     """Open a regular file for reading. Raises Refused."""
     hint = "give the path of the vendor archive"
     try:
@@ -621,8 +621,8 @@ def read_tar(path: str, limits: ArchiveLimits = DEFAULT_LIMITS, progress: Option
     the bytes in all. Raises Refused when the archive is damaged, breaks a rule of `check_members`, outgrows
     `limits` or is not a Linux release.
     """
-    name = _archive_name(path)
-    with _open_archive(path) as file:
+    name = archive_name(path)
+    with open_archive(path) as file:
         stream = _Gunzip(file, Meter(name, limits), progress)
         files: Dict[str, Member] = {}
         members = [
@@ -695,8 +695,8 @@ def unpack_tar(
         for member in installed:
             if member.kind == "dir":
                 os.mkdir(os.path.join(into, member.path), 0o700)
-        with _open_archive(path) as file:
-            stream = _Gunzip(file, Meter(_archive_name(path), limits), progress)
+        with open_archive(path) as file:
+            stream = _Gunzip(file, Meter(archive_name(path), limits), progress)
             _unpack_files(stream, into, archive)
         for member in installed:
             if member.kind == "link":
@@ -1573,8 +1573,10 @@ def identity():
     processor = re.findall(
         r"^(vendor_id|cpu family|model|model name|stepping)\s*: (.*)$", read_proc("/proc/cpuinfo") or "", re.M
     )[:5]
+    interfaces = list_folder("/sys/class/net")
+    physical = [name for name in interfaces if os.path.exists("/sys/class/net/{}/device".format(name))]
     macs = {}
-    for name in sorted(os.listdir("/sys/class/net")) if os.path.isdir("/sys/class/net") else []:
+    for name in sorted(physical or interfaces):
         address = (read_proc("/sys/class/net/{}/address".format(name)) or "").strip()
         if address and address != "00:00:00:00:00:00":
             macs[name] = address
