@@ -90,7 +90,7 @@ def _make_venv(folder: Path) -> None:
     venv.EnvBuilder(symlinks=True).create(folder)
     python = folder / "bin" / "python"
     if importlib.util.find_spec("ensurepip"):
-        _run([str(python), "-m", "ensurepip"])
+        _run([str(python), "-m", "ensurepip", "--default-pip"])
         return
     with tempfile.TemporaryDirectory() as scratch:
         wheel = Path(scratch) / PIP_WHEEL
@@ -151,7 +151,7 @@ def _pip_install(root: Path, lock: str) -> None:
         text=True,
         pass_fds=_held,
     ) as pip:
-        assert pip.stdout is not None  # noqa: S101 - for the type checker
+        assert pip.stdout is not None
         for line in pip.stdout:
             lines.append(line.rstrip())
             if line.startswith("Ignoring "):

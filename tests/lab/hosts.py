@@ -71,20 +71,19 @@ def up(client: docker.DockerClient, lab: Lab, wanted: dict[str, str]) -> list[Ho
 
     Returns when systemd is up and SSH answers on each. Hosts of an earlier up() of the same lab are removed first.
     """
-    tags = {name: images.ensure(client, images.find(image)) for name, image in wanted.items()}
+    kinds = {name: images.find(image) for name, image in wanted.items()}
+    for image in kinds.values():
+        images.ensure(client, image)
     down(client, lab)
     lab.inventory.mkdir(parents=True)
     _make_key(lab)
     network, subnet = _create_network(client, lab)
-    containers = {
-        name: _start(client, lab, network, name, images.find(image), tags[name], f"{subnet}.{number}")
-        for number, (name, image) in enumerate(wanted.items(), start=10)
-    }
     hosts = [
         Host(name, f"{lab.identifier}-{name}", f"{subnet}.{number}") for number, name in enumerate(wanted, start=10)
     ]
-    known = [f"{host.address} {_set_up(lab, containers[host.name])}" for host in hosts]
-    lab.known_hosts.write_text("\n".join(known) + "\n")
+    containers = [_start(client, lab, network, host, kinds[host.name]) for host in hosts]
+    known = [f"{host.address} {_set_up(lab, container)}\n" for host, container in zip(hosts, containers, strict=True)]
+    lab.known_hosts.write_text("".join(known))
     _write_inventory(lab, hosts)
     return hosts
 
@@ -141,15 +140,13 @@ def _create_network(client: docker.DockerClient, lab: Lab) -> tuple[Network, str
     raise Problem("lab network", "needs a free subnet in 10.77.0.0/16", None, "remove labs that are no longer used")
 
 
-def _start(  # noqa: PLR0913 - one line of a table: what, where, from which image
-    client: docker.DockerClient, lab: Lab, network: Network, name: str, image: images.Image, tag: str, address: str
-) -> Container:
+def _start(client: docker.DockerClient, lab: Lab, network: Network, host: Host, image: images.Image) -> Container:
     """Start one systemd container. The options are what an unprivileged systemd needs on cgroup v1 and v2 hosts."""
     container = client.containers.create(
-        tag,
+        image.tag,
         command="/sbin/init",
-        name=f"{lab.identifier}-{name}",
-        hostname=name,
+        name=host.container,
+        hostname=host.name,
         labels={_LABEL: lab.identifier},
         environment={"container": "docker"},
         cap_add=["SYS_ADMIN", "NET_ADMIN"],
@@ -158,11 +155,14 @@ def _start(  # noqa: PLR0913 - one line of a table: what, where, from which imag
         volumes=[f"{image.cgroup}:/sys/fs/cgroup:rw"],
         tmpfs={"/run": "", "/run/lock": "", "/tmp": "exec"},
         stop_signal="SIGRTMIN+3",
-        restart_policy={"Name": "unless-stopped"},  # a reboot inside ends the container: start it again
+        restart_policy={
+            "Name": "unless-stopped",
+            "MaximumRetryCount": 0,
+        },  # a reboot inside ends the container: start it again
         network_mode="none",
     )
     client.networks.get("none").disconnect(container)
-    network.connect(container, ipv4_address=address)
+    network.connect(container, ipv4_address=host.address)
     container.start()
     return container
 
@@ -179,14 +179,20 @@ def _set_up(lab: Lab, container: Container) -> str:
                 state,
                 f"docker logs {container.name}",
             )
-        state = container.exec_run(["systemctl", "is-system-running"]).output.decode().strip()
+        _, state = _run_inside(container, ["systemctl", "is-system-running"])
         time.sleep(0.1)
     public_key = Path(f"{lab.key}.pub").read_text().strip()
     script = (FILES / "setup-host.sh").read_text()
-    result = container.exec_run(["sh", "-c", script, "setup-host", USER, public_key])
-    if result.exit_code != 0:
-        raise Problem(f"host {container.name}", "must be set up for SSH", result.output.decode().strip()[-500:])
-    return " ".join(result.output.decode().strip().splitlines()[-1].split()[:2])
+    code, output = _run_inside(container, ["sh", "-c", script, "setup-host", USER, public_key])
+    if code != 0:
+        raise Problem(f"host {container.name}", "must be set up for SSH", output[-500:])
+    return " ".join(output.splitlines()[-1].split()[:2])
+
+
+def _run_inside(container: Container, command: list[str]) -> tuple[int | None, str]:
+    code, output = container.exec_run(command)
+    assert isinstance(output, bytes)
+    return code, output.decode().strip()
 
 
 def _ssh_options(lab: Lab) -> list[str]:

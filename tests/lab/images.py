@@ -107,7 +107,7 @@ def _build(client: docker.DockerClient, image: Image) -> None:
             f"image {image.name}",
             "needs root and mmdebstrap to be built",
             f"uid {os.geteuid()}, mmdebstrap {shutil.which('mmdebstrap') or 'missing'}",
-            f"run `./dls test --bootstrap` as root on Debian, or set DLS_LAB_IMAGE_{image.name.upper()} to a systemd image",
+            f"be root on Debian with --bootstrap, or set DLS_LAB_IMAGE_{image.name.upper()} to a systemd image",
         )
     CACHE.mkdir(parents=True, exist_ok=True)
     log = CACHE / f"{image.name}.log"

@@ -1,0 +1,67 @@
+"""demo, test and bench: what their options are. The work is in modules that are imported when a command runs."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from tests.checkout import bootstrap
+from tests.checkout.paths import ROOT
+
+
+@click.command()
+@click.option("--down", is_flag=True, help="Stop the server and remove everything the demo made.")
+@click.option("--containers", is_flag=True, help="Install into a systemd container instead; needs a Docker engine.")
+def demo(down: bool, containers: bool) -> None:
+    """Install a running server on this machine, without root, to see what the kit does.
+
+    The server is a stand-in built from the tests; the playbook is the one that installs the real thing.
+    """
+    if containers:
+        need_development_packages()
+        from tests.checkout import container_demo  # noqa: PLC0415
+
+        (container_demo.down if down else container_demo.up)()
+        return
+    from tests.checkout import local_demo  # noqa: PLC0415
+
+    (local_demo.down if down else local_demo.up)()
+
+
+@click.command()
+@click.option("--bootstrap", "with_engine", is_flag=True, help="Install and start a container engine if none answers.")
+@click.option("--fast", is_flag=True, help="Only what needs neither containers nor more than a minute.")
+@click.option("-k", "expression", default="", metavar="EXPR", help="Only the pytest tests that match, as pytest -k.")
+@click.option("--only", multiple=True, metavar="STEP", help="Only the named steps; repeatable.")
+def test(with_engine: bool, fast: bool, expression: str, only: tuple[str, ...]) -> None:
+    """Run every test that this machine can run, and say what was skipped and why."""
+    need_development_packages()
+    from tests.checkout import suite  # noqa: PLC0415
+
+    raise SystemExit(suite.run(with_engine=with_engine, fast=fast, expression=expression, only=only))
+
+
+@click.group()
+def bench() -> None:
+    """Measure."""
+
+
+@bench.command("install")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=1), help="Installs of each kind.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def bench_install(rounds: int, as_json: bool) -> None:
+    """Time the playbook against a shell script that does the same on the same kind of container."""
+    need_development_packages()
+    from benchmarks import install  # noqa: PLC0415
+
+    install.main(rounds=rounds, as_json=as_json)
+
+
+def need_development_packages() -> None:
+    """Add requirements-dev.lock to the checkout's .venv. In any other environment the packages are taken as there."""
+    if Path(sys.prefix) == ROOT / ".venv":
+        try:
+            bootstrap.install(ROOT, "requirements-dev.lock")
+        except bootstrap.Failed as failure:
+            click.echo(failure, err=True)
+            raise SystemExit(1) from None

@@ -1,0 +1,31 @@
+"""`./dls demo --containers`: the same into a systemd container, reached over SSH as any host is."""
+
+import click
+import yaml
+
+from tests.checkout import farewell, play, site
+from tests.lab import engine, hosts
+
+LAB = hosts.Lab("demo")
+HOST = "lab-demo"
+
+
+def up() -> None:
+    """Start the container if it is not there, and install into it."""
+    client = engine.connect()
+    if not (LAB.inventory / "lab.yml").exists() or not client.containers.list(filters={"name": LAB.identifier}):
+        click.echo("Starting a Debian 12 container with systemd (the first time its image is made: about a minute) ...")
+        hosts.up(client, LAB, {HOST: "debian12"})
+    (host,) = hosts.read_hosts(LAB)
+    gateway = host.address.rpartition(".")[0] + ".1"
+    variables = {**site.archive_variables(), "dls_server_allowed_networks": ["localhost", gateway]}
+    (LAB.inventory / "site.yml").write_text(yaml.safe_dump({"dls": {"vars": variables}}))
+    click.echo(f"Installing DLS {variables['dls_server_version']} (stand-in) on {host.address} ...")
+    result = play.succeed(play.run("install", LAB.inventory), "install")
+    farewell.say(result.changed, f"http://{host.address}:48080", "./dls demo --containers --down")
+
+
+def down() -> None:
+    """Remove the container with everything in it."""
+    hosts.down(engine.connect(), LAB)
+    click.echo("The container is removed.")

@@ -1,0 +1,7 @@
+"""Places of the checkout."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = ROOT / ".cache"
+PLAYBOOKS = ROOT / "playbooks"

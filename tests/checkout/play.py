@@ -1,0 +1,77 @@
+"""Run the kit's playbooks as an operator does, with output short enough to read."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlsctl import Problem
+from tests.checkout.paths import PLAYBOOKS, ROOT
+
+# Only what changed or failed; a skipped or unchanged task is one line less.
+_SHORT = {"ANSIBLE_DISPLAY_OK_HOSTS": "false", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false"}
+_RECAP = re.compile(r"^(\S+)\s+: (ok=\d+.*)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a playbook run ended: exit code, all output, and the counts of the play recap by host."""
+
+    code: int
+    output: str
+    recap: dict[str, dict[str, int]]
+
+    @property
+    def changed(self) -> int:
+        """Tasks that changed something, over all hosts."""
+        return sum(counts["changed"] for counts in self.recap.values())
+
+
+def run(
+    playbook: str | Path,
+    inventory: Path,
+    *options: str,
+    quiet: bool = False,
+    environment: dict[str, str] | None = None,
+) -> Result:
+    """Run a playbook of the kit by its name, of a collection by its full name, or any other by its path.
+
+    quiet: print nothing. environment: added to this process's own. Never raises for a failed play: see Result.code.
+    """
+    path = playbook if isinstance(playbook, Path) or "." in playbook else PLAYBOOKS / f"{playbook}.yml"
+    command = [sys.executable, "-m", "ansible", "playbook", "--inventory", str(inventory), *options, str(path)]
+    lines: list[str] = []
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **_SHORT, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if not quiet and line.strip() and not line.startswith(("PLAY ", "localhost ")):
+                print("  " + re.sub(r" \*{3,}$", "", line.rstrip()), flush=True)
+    output = "".join(lines)
+    return Result(process.returncode, output, read_recap(output))
+
+
+def read_recap(output: str) -> dict[str, dict[str, int]]:
+    """The counts below PLAY RECAP, by host: ok, changed, unreachable, failed, skipped, rescued, ignored."""
+    recap = output.partition("PLAY RECAP")[2]
+    return {
+        host: {word: int(number) for word, number in (pair.split("=") for pair in counts.split())}
+        for host, counts in _RECAP.findall(recap)
+    }
+
+
+def succeed(result: Result, what: str) -> Result:
+    """Return result, or raise Problem if the play failed or reached no host."""
+    if result.code != 0 or not result.recap:
+        raise Problem(what, "must succeed", f"exit {result.code}", "the message above says what to do")
+    return result

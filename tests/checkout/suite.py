@@ -1,0 +1,191 @@
+"""`./dls test`: every check this machine can run, one after the other, and one line of counts at the end.
+
+A step is a lint run, a pytest run, a Molecule scenario or the collection check. Pytest steps count their tests, every
+other step counts as one.
+"""
+
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from dlsctl import Problem
+from tests.checkout import collection
+from tests.checkout.paths import CACHE, ROOT
+from tests.lab import engine
+
+LOGS = CACHE / "test"
+MOLECULE_CONFIG = ROOT / ".config" / "molecule" / "config.yml"
+
+
+@dataclass
+class Counts:
+    """Outcomes of one step or of all."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: list[str] = field(default_factory=list)
+
+    def add(self, other: "Counts") -> None:
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+
+    def __str__(self) -> str:
+        return f"{self.passed} passed, {self.failed} failed, {len(self.skipped)} skipped"
+
+
+@dataclass(frozen=True)
+class Step:
+    """name: for --only and the log. run: does it. engine: it needs a container engine. slow: left out by --fast."""
+
+    name: str
+    run: Callable[[], Counts]
+    engine: bool = False
+    slow: bool = False
+
+
+def run(*, with_engine: bool, fast: bool, expression: str, only: Sequence[str]) -> int:
+    """Run the steps and print their counts. Return the exit code: 0 if nothing failed and something passed."""
+    LOGS.mkdir(parents=True, exist_ok=True)
+    engine_problem = _prepare_engine(with_engine and not fast)
+    total = Counts()
+    try:
+        for step in _chosen(_steps(expression), expression, only):
+            reason = "--fast" if step.slow and fast else engine_problem if step.engine else ""
+            total.add(_skip(step, reason) if reason else _timed(step))
+    finally:
+        if with_engine:
+            engine.stop()
+    if total.skipped:
+        click.echo("\nSkipped:")
+        for reason in total.skipped:
+            click.echo(f"  {reason}")
+    click.echo(f"\n{total}")
+    return 0 if total.failed == 0 and total.passed else 1
+
+
+def _steps(expression: str) -> list[Step]:
+    scenarios = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+    return [
+        Step("lint", _lint),
+        Step("pytest", lambda: _pytest("fast", "not slow", expression)),
+        Step("pytest-slow", lambda: _pytest("slow", "slow", expression), slow=True),
+        Step("collection", lambda: _passed(collection.check), slow=True),
+        *(
+            Step(f"molecule-{name}", lambda name=name: _molecule(name), engine=True, slow=True)  # type: ignore[misc]
+            for name in scenarios
+        ),
+    ]
+
+
+def _chosen(steps: Iterable[Step], expression: str, only: Sequence[str]) -> list[Step]:
+    names = [step.name for step in steps]
+    if unknown := set(only) - set(names):
+        raise Problem("--only", f"must be one of {', '.join(names)}", ", ".join(sorted(unknown)), "./dls test --help")
+    wanted = only or ([name for name in names if name.startswith("pytest")] if expression else names)
+    return [step for step in steps if step.name in wanted]
+
+
+def _prepare_engine(install: bool) -> str:
+    """Return why container steps cannot run, or nothing."""
+    try:
+        if install:
+            engine.bootstrap()
+        engine.connect().close()
+    except Problem as problem:
+        return f"{problem.what} {problem.rule}: {problem.hint}"
+    return ""
+
+
+def _skip(step: Step, reason: str) -> Counts:
+    click.echo(f"\n== {step.name}: skipped, {reason}")
+    return Counts(skipped=[f"{step.name}: {reason}"])
+
+
+def _timed(step: Step) -> Counts:
+    click.secho(f"\n== {step.name}", bold=True)
+    start = time.monotonic()
+    try:
+        counts = step.run()
+    except Problem as problem:
+        click.echo(problem)
+        counts = Counts(failed=1)
+    click.echo(f"== {step.name}: {counts} in {time.monotonic() - start:.0f} s")
+    return counts
+
+
+def _lint() -> Counts:
+    if not (ROOT / ".git").exists():
+        return Counts(skipped=["lint: pre-commit needs a git checkout"])
+    return _command("lint", [sys.executable, "-m", "pre_commit", "run", "--all-files"])
+
+
+def _molecule(scenario: str) -> Counts:
+    # -c: the shared configuration is found by itself only in a git checkout.
+    command = [sys.executable, "-m", "molecule", "-c", str(MOLECULE_CONFIG), "test", "-s", scenario]
+    return _command(f"molecule-{scenario}", command)
+
+
+def _pytest(name: str, marks: str, expression: str) -> Counts:
+    report = LOGS / f"pytest-{name}.xml"
+    report.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-m", marks, f"--junitxml={report}"]
+    code = subprocess.run(
+        [*command, *(["-k", expression] if expression else [])], cwd=ROOT, env=_environment(), check=False
+    ).returncode
+    counts = read_junit(report) if report.exists() else Counts()
+    if code not in (0, 5) and not counts.failed:  # 5: no test has these marks
+        counts.failed += 1
+    return counts
+
+
+def read_junit(report: Path) -> Counts:
+    """The counts of a JUnit XML report as pytest writes it, with the reason of every skip."""
+    counts = Counts()
+    for case in ET.parse(report).getroot().iter("testcase"):  # noqa: S314 - written by our own pytest
+        skipped = case.find("skipped")
+        if case.find("failure") is not None or case.find("error") is not None:
+            counts.failed += 1
+        elif skipped is None:
+            counts.passed += 1
+        else:
+            counts.skipped.append(f"{case.get('classname')}::{case.get('name')}: {skipped.get('message')}")
+    return counts
+
+
+def _passed(check: Callable[[], None]) -> Counts:
+    check()
+    return Counts(passed=1)
+
+
+def _command(name: str, command: list[str]) -> Counts:
+    """Run a command with its output in a log; on failure show the end of it."""
+    log = LOGS / f"{name}.log"
+    with log.open("wb") as output:
+        code = subprocess.run(
+            command, cwd=ROOT, env=_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
+        ).returncode
+    if code == 0:
+        return Counts(passed=1)
+    click.echo("\n".join(log.read_text(errors="replace").splitlines()[-80:]))
+    click.echo(f"{name}: must succeed, got exit {code}\nHINT: the whole output is in {log}")
+    return Counts(failed=1)
+
+
+def _environment() -> dict[str, str]:
+    """The environment of a step: no colours and borders in logs, and an Ansible home of this checkout's own."""
+    return {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+        "ANSIBLE_HOME": str(CACHE / "ansible"),
+        "MOLECULE_COMMAND_BORDERS": "false",
+        "NO_COLOR": "1",
+    }

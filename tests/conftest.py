@@ -1,0 +1,18 @@
+"""What a plain `pytest` runs: the quick tests. Slow ones by mark (`-m slow`) or by name, host checks with --hosts."""
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave slow tests out unless marks or single tests were asked for."""
+    if not config.option.markexpr and not any("::" in argument for argument in config.args):
+        config.option.markexpr = "not slow"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Collect tests/testinfra only when hosts are named: without them it would check this machine."""
+    if collection_path.name == "testinfra" and not config.getoption("--hosts", default=None):
+        return True
+    return None

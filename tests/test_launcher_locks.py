@@ -1,0 +1,63 @@
+"""The lock files: complete, hashed, and no different from what pyproject.toml asks for."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+RUNTIME = PROJECT["project"]["dependencies"]
+DEVELOPMENT = PROJECT["dependency-groups"]["dev"]
+
+
+def read_lock(name: str) -> dict[str, set[Version]]:
+    """The versions a lock names for each package; more than one where they depend on the Python version."""
+    versions: dict[str, set[Version]] = {}
+    for line in (ROOT / name).read_text().splitlines():
+        if pin := re.match(r"([A-Za-z0-9._-]+)==(\S+)", line):
+            versions.setdefault(canonicalize_name(pin.group(1)), set()).add(Version(pin.group(2)))
+    return versions
+
+
+@pytest.mark.parametrize(
+    ("lock", "requirements"),
+    [("requirements.lock", RUNTIME), ("requirements-dev.lock", [*RUNTIME, *DEVELOPMENT])],
+)
+def test_a_lock_satisfies_every_requirement_of_the_project(lock: str, requirements: list[str]) -> None:
+    versions = read_lock(lock)
+    for text in requirements:
+        requirement = Requirement(text)
+        pins = versions.get(canonicalize_name(requirement.name))
+        assert pins, f"{requirement.name} is not in {lock}"
+        assert all(requirement.specifier.contains(pin) for pin in pins), f"{text}: {lock} has {pins}"
+
+
+def test_a_lock_names_nothing_that_no_requirement_asks_for() -> None:
+    for lock in ("requirements.lock", "requirements-dev.lock"):
+        entries = re.split(r"(?m)^(?=[A-Za-z0-9])", (ROOT / lock).read_text())[1:]
+        direct = {
+            canonicalize_name(re.match(r"[A-Za-z0-9._-]+", entry).group())  # type: ignore[union-attr]
+            for entry in entries
+            if re.search(r"#.*(dlskit \(pyproject|pyproject\.toml:dev|dlskit:dev)", entry)
+        }
+        wanted = RUNTIME if lock == "requirements.lock" else [*RUNTIME, *DEVELOPMENT]
+        assert direct == {canonicalize_name(Requirement(text).name) for text in wanted}
+
+
+def test_the_development_lock_holds_the_runtime_lock_unchanged() -> None:
+    development = read_lock("requirements-dev.lock")
+    assert {name: development.get(name) for name in read_lock("requirements.lock")} == read_lock("requirements.lock")
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
+def test_every_pinned_package_has_a_hash_and_no_address(lock: str) -> None:
+    text = (ROOT / lock).read_text()
+    for entry in re.split(r"(?m)^(?=[A-Za-z0-9])", text)[1:]:
+        assert "--hash=sha256:" in entry, entry.splitlines()[0]
+    assert "://" not in text
+    assert "index-url" not in text
