@@ -54,7 +54,7 @@ def inspect(path: str | Path, limits: ArchiveLimits = DEFAULT_LIMITS, progress: 
         return dlsctl.read_tar(path, limits, progress)
     if magic == _ZIP_MAGIC:
         return read_zip(path, limits, progress)
-    got = dlsctl.shown(magic) if magic else "an empty file"
+    got = f"a file that begins with {dlsctl.shown(magic)}" if magic else "an empty file"
     raise Refused(dlsctl.archive_name(path), "must be a .tar.gz or a .zip", got, DAMAGED_HINT)
 
 

@@ -1,0 +1,104 @@
+"""The ``dlskit`` command: its groups, and how every one of them reports errors.
+
+Exit codes are dlsctl's: 0 done, 1 failed, 2 wrong usage, 6 refused. Errors go to standard error as `what: rule, got
+value` and `HINT: next action`; with --json, also to standard output as {"error": {...}}.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from dlskit import __version__
+from dlskit.commands import JSON_WANTED
+from dlskit.commands.archive import archive
+from dlskit.commands.completion import completion
+
+
+class Kit(click.Group):
+    """A group that reports every error in the project's form."""
+
+    def main(  # type: ignore[override] # click overloads by the value of standalone_mode
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command line and exit with the code of its outcome. Click's own use is kept for other callers."""
+        extra["standalone_mode"] = False
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, **extra)
+        try:
+            code = super().main(args, prog_name, complete_var, **extra)
+        except click.ClickException as error:
+            report(error)
+            sys.exit(getattr(error, "code", error.exit_code))
+        except click.Abort:
+            click.echo("interrupted", err=True)
+            sys.exit(1)
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the chosen command, and turn what it raises into one message without a traceback, unless --debug."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except Exception as error:
+            if ctx.params["debug"]:
+                raise
+            raise told(error, ctx.command_path, as_json=bool(ctx.meta.get(JSON_WANTED))) from None
+
+
+class Told(click.ClickException):
+    """An error in the project's form, with its exit code."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def told(error: Exception, command: str, as_json: bool) -> Told:
+    """Return what to tell a person about an error; `as_json` also prints it to standard output for a script."""
+    from dlsctl import EXIT_FAILED, Problem  # noqa: PLC0415 - only a failing run pays for the import
+
+    if isinstance(error, Problem):
+        problem = error
+    elif isinstance(error, OSError):
+        where = str(error.filename or command)
+        problem = Problem(where, "must be accessible", error.strerror or error, "check the path and its rights")
+    else:
+        hint = f"run {command} --debug ... and report what it prints"
+        problem = Problem(command, "must not fail", f"{type(error).__name__}: {error}", hint)
+    if as_json:
+        click.echo(json.dumps({"error": problem.as_dict()}, default=str))
+    return Told(str(problem), getattr(problem, "code", EXIT_FAILED))
+
+
+def report(error: click.ClickException) -> None:
+    """Print an error to standard error."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+    elif isinstance(error, click.UsageError):
+        command = error.ctx.command_path if error.ctx else "dlskit"
+        message = error.format_message().rstrip(".")
+        click.echo(f"{command}: {message[:1].lower()}{message[1:]}\nHINT: see {command} --help", err=True)
+    else:
+        click.echo(error.format_message(), err=True)
+
+
+@click.group(cls=Kit, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__, prog_name="dlskit")
+def main(debug: bool) -> None:
+    """Deploy and look after the self-hosted Dynamsoft License Server: the control node's side."""
+
+
+main.add_command(archive)
+main.add_command(completion)

@@ -1,0 +1,25 @@
+"""``dlskit completion``: complete the command in a shell."""
+
+import click
+from click.shell_completion import get_completion_class
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print the completion script for SHELL.
+
+    \b
+    bash: dlskit completion bash > ~/.local/share/bash-completion/completions/dlskit
+    zsh:  dlskit completion zsh > "${fpath[1]}/_dlskit"
+    fish: dlskit completion fish > ~/.config/fish/completions/dlskit.fish
+    """
+    root = ctx.find_root()
+    name = (root.info_name or "dlskit").rsplit("/", 1)[-1]
+    variable = f"_{name}_COMPLETE".replace("-", "_").replace(".", "_").upper()
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.UsageError(f"click has no completion for {shell}")
+    script = kind(root.command, {}, name, variable)
+    click.echo(script.source_template % script.source_vars())
