@@ -11,7 +11,7 @@ import javax.crypto.spec.PBEKeySpec;
 
 /** The admin password as it is kept: salt and PBKDF2 hash, both in Base64. */
 record Password(String salt, String hash) {
-    private static final int ROUNDS = 100_000;
+    private static final int ROUNDS = 20_000;
     private static final int BITS = 256;
 
     static Password of(String clear) {
