@@ -1472,27 +1472,41 @@ def portal_error(inst, record, timeout=5):
     return None
 
 
-def wait_healthy(inst, timeout=None):
-    """Wait until the portal answers. Raises Unhealthy, with the last lines of the log, at the deadline or when the server is gone."""
+# A server that dies right after its first answer was never healthy.
+SETTLE_SECONDS = 2
+
+
+def wait_healthy(inst, timeout=None, settle=SETTLE_SECONDS):
+    """Wait until the portal has answered for `settle` seconds from the same processes; returns the seconds it took.
+
+    Raises Unhealthy, with the last lines of the log, at the deadline or when the server is gone.
+    """
     record = inst.release()
     timeout = inst.health_timeout if timeout is None else timeout
     begun = time.monotonic()
-    gone = 0
+    healthy_since, processes, gone = None, None, 0
     while True:
         error = portal_error(inst, record)
+        now = time.monotonic()
+        if error is not None or processes != server_processes(inst):
+            healthy_since, processes = None, server_processes(inst)
         if error is None:
-            return round(time.monotonic() - begun, 1)
+            healthy_since = now if healthy_since is None else healthy_since
+            if now - healthy_since >= settle:
+                return round(now - begun, 1)
         gone = 0 if is_running(inst) else gone + 1
-        if gone >= 10 or time.monotonic() - begun >= timeout:
-            got = "the server ended" if gone else error
-            lines = "\n".join("  " + line for line in log_tail(inst, 30)) or "  (nothing)"
+        if gone >= 10 or now - begun >= timeout + settle:
             raise Unhealthy(
                 "health",
                 "must answer {} within {} s".format(portal_url(inst, record), timeout),
-                got,
-                "mend what the last lines of the server's log say:\n" + lines,
+                "a server that ended" if gone else error or "a server that restarts again and again",
+                "mend what the last lines of the server's log say:\n" + log_text(inst, 30),
             )
         time.sleep(0.2)
+
+
+def log_text(inst, count):
+    return "\n".join("  " + line for line in log_tail(inst, count)) or "  (nothing)"
 
 
 def log_tail(inst, count):
@@ -2241,7 +2255,7 @@ def verb_stop(options):
 
 def verb_health(options):
     inst = Installation.load(options.config)
-    seconds = wait_healthy(inst, options.timeout)
+    seconds = wait_healthy(inst, options.timeout, settle=0)
     url = portal_url(inst, inst.release())
     return EXIT_OK, {"healthy": True, "url": url, "seconds": seconds}, "{} answers".format(url)
 
