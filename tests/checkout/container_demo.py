@@ -1,5 +1,7 @@
 """`./dls demo --containers`: the same into a systemd container, reached over SSH as any host is."""
 
+import subprocess
+
 import click
 import yaml
 
@@ -22,7 +24,10 @@ def up() -> None:
     (LAB.inventory / "site.yml").write_text(yaml.safe_dump({"dls": {"vars": variables}}))
     click.echo(f"Installing DLS {variables['dls_server_version']} (stand-in) on {host.address} ...")
     result = play.succeed(play.run("install", LAB.inventory), "install")
-    farewell.say(result.changed, f"http://{host.address}:48080", "./dls demo --containers --down")
+    log = subprocess.run(
+        hosts.ssh_command(LAB, host, "sudo cat /opt/dls/current/logs/dls.log"), capture_output=True, text=True, check=True
+    ).stdout
+    farewell.say(result.changed, f"http://{host.address}:48080", log, "./dls demo --containers")
 
 
 def down() -> None:

@@ -25,7 +25,8 @@ def up() -> None:
     variables = site_variables()
     click.echo(f"Installing DLS {variables['dls_server_version']} (stand-in) below {FOLDER} ...")
     result = play.succeed(play.run("install", INVENTORY), "install")
-    farewell.say(result.changed, f"http://127.0.0.1:{variables['dls_server_port']}", "./dls demo --down")
+    log = Path(variables["dls_server_home"], "current", "logs", "dls.log").read_text()
+    farewell.say(result.changed, f"http://127.0.0.1:{variables['dls_server_port']}", log, "./dls demo")
 
 
 def down() -> None:

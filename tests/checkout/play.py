@@ -53,12 +53,33 @@ def run(
         text=True,
     ) as process:
         assert process.stdout is not None
+        teller = Teller()
         for line in process.stdout:
             lines.append(line)
-            if not quiet and line.strip() and not line.startswith(("PLAY ", "localhost ")):
-                print("  " + re.sub(r" \*{3,}$", "", line.rstrip()), flush=True)
+            if not quiet:
+                teller.tell(line)
     output = "".join(lines)
     return Result(process.returncode, output, read_recap(output))
+
+
+class Teller:
+    """Print a running play as one line per task that changed something; a failure and warnings as they are."""
+
+    def __init__(self) -> None:
+        self._task = ""
+        self._as_it_is = False
+
+    def tell(self, line: str) -> None:
+        """Take the next line of ansible-playbook's output."""
+        if header := re.match(r"(?:TASK|RUNNING HANDLER|PLAY) (?:RECAP|\[(?:.* : )?(.*)\]) \*+$", line):
+            self._task, self._as_it_is = header.group(1) or "", False
+        elif line.startswith("changed:"):
+            if self._task:
+                print(f"  {self._task}", flush=True)
+            self._task = ""
+        elif line.startswith(("fatal:", "failed:", "[ERROR]", "[WARNING]", "ERROR!")) or self._as_it_is:
+            self._as_it_is = True
+            print(line.rstrip(), flush=True)
 
 
 def read_recap(output: str) -> dict[str, dict[str, int]]:

@@ -4,8 +4,10 @@ import shutil
 from pathlib import Path
 
 import click
+import yaml
 
 from dlsctl import Problem
+from tests.checkout.site import archive_variables
 from tests.lab import engine, hosts, images
 
 
@@ -19,20 +21,23 @@ def main() -> None:
 @click.option("--host", "wanted", multiple=True, metavar="NAME=IMAGE", help="A host of the lab; repeatable.")
 @click.option(
     "--site",
-    type=click.Path(exists=True, path_type=Path),
-    multiple=True,
-    help="An inventory file or group_vars folder to put beside the lab's own; repeatable.",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="An inventory file to join with the lab's own; its hosts with lab_image are started too.",
 )
-def up(name: str, wanted: tuple[str, ...], site: tuple[Path, ...]) -> None:
+@click.option("--archive", is_flag=True, help="Build a stand-in archive and point the inventory at it.")
+def up(name: str, wanted: tuple[str, ...], site: Path | None, archive: bool) -> None:
     """Start fresh hosts and print the folder with their Ansible inventory."""
     lab = hosts.Lab(name)
     pairs = dict(pair.partition("=")[::2] for pair in wanted)
+    if site:
+        members: dict[str, dict[str, str]] = yaml.safe_load(site.read_text())["dls"]["hosts"]
+        pairs |= {host: facts["lab_image"] for host, facts in members.items() if "lab_image" in facts}
     hosts.up(engine.connect(), lab, pairs)
-    for path in site:
-        if path.is_dir():
-            shutil.copytree(path, lab.inventory / path.name)
-        else:
-            shutil.copy(path, lab.inventory / path.name)
+    if site:
+        shutil.copy(site, lab.inventory / "site.yml")
+    if archive:
+        variables = archive_variables()
+        (lab.inventory / "archive.yml").write_text(yaml.safe_dump({"dls": {"vars": variables}}))
     click.echo(lab.inventory)
 
 
