@@ -26,20 +26,26 @@ def settings_in(jar: bytes) -> str:
 
 @pytest.mark.parametrize(
     ("version", "data_port", "labels"),
-    [("2.2.19", "50201", "2.2"), ("2.3.4", "50201", "2.2"), ("2.3.5", "50201", "2.3.5"), ("2.4.11", "30201", "2.3.5")],
+    [("2.2.19", "50201", "2.2"), ("2.3.4", "50201", "2.2"), ("2.3.5", "50201", "2.3.5"), ("2.4.1", "30201", "2.3.5")],
 )
-def test_linux_archive_has_the_documented_layout(version: str, data_port: str, labels: str) -> None:
+def test_a_version_has_the_ports_and_labels_of_its_release_line(version: str, data_port: str, labels: str) -> None:
+    with zipfile.ZipFile(build.cached(version, build.WINDOWS)) as archive:
+        baked = settings_in(archive.read(f"dls-{version}.jar"))
+    assert f"data.port={data_port}\n" in baked
+    assert f"labels={labels}\n" in baked
+    assert f"version={version}\n" in baked
+
+
+def test_linux_archive_has_the_documented_layout() -> None:
+    version = "2.4.11"
     path = build.cached(version)
     assert path.name == f"dynamsoft_dls-linux_x64-v{version}.tar.gz"
     with tarfile.open(path) as tar:
         names = tar.getnames()
         runnable = {m.name for m in tar if m.isfile() and m.mode & 0o111}
         startup = tar.extractfile("dls-linux/startup.sh")
-        jar = tar.extractfile(f"dls-linux/dls-{version}.jar")
         assert startup
-        assert jar
         last_line = startup.read().decode().splitlines()[-1]
-        baked = settings_in(jar.read())
     assert {name.split("/")[0] for name in names} == {"dls-linux"}
     assert {n for n in names if n.count("/") == 1} == {
         f"dls-linux/{n}" for n in ("startup.sh", f"dls-{version}.jar", "dls.json.sample", "linux")
@@ -52,8 +58,6 @@ def test_linux_archive_has_the_documented_layout(version: str, data_port: str, l
         f" -jar ./dls-{version}.jar --server.port=48080"
     )
     assert command in last_line
-    assert f"data.port={data_port}\n" in baked
-    assert f"labels={labels}\n" in baked
 
 
 def test_windows_archive_has_the_documented_layout() -> None:

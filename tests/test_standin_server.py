@@ -124,6 +124,7 @@ def test_the_death_of_java_ends_the_launcher(new_instance: NewInstance) -> None:
     instance.wait_for(instance.stopped)
 
 
+@pytest.mark.slow
 def test_shutdown_script_stops_this_folder_only(running: Instance, new_instance: NewInstance) -> None:
     instance = new_instance()
     instance.start_ready()
@@ -195,6 +196,7 @@ def test_only_admin_with_the_right_password_gets_in(running: Instance) -> None:
     assert "uuid" not in stranger.state()
 
 
+@pytest.mark.slow
 def test_a_changed_password_replaces_the_old_one(new_instance: NewInstance) -> None:
     instance = new_instance()
     instance.start_ready()
@@ -243,6 +245,7 @@ def test_a_license_goes_into_an_existing_project(running: Instance) -> None:
     assert running.portal.call("new-project", name="Second").status == 400
 
 
+@pytest.mark.slow
 def test_files_of_the_2_2_line_name_the_organization_otherwise(new_instance: NewInstance) -> None:
     instance = new_instance()
     instance.start_ready()
@@ -376,6 +379,7 @@ def test_what_was_answered_survives_a_kill(new_instance: NewInstance) -> None:
     assert instance.portal.state() == before
 
 
+@pytest.mark.slow
 def test_a_start_alone_does_not_change_the_store(new_instance: NewInstance) -> None:
     instance = new_instance()
     instance.start_ready()
@@ -394,6 +398,7 @@ def test_a_damaged_store_is_refused(new_instance: NewInstance) -> None:
     instance.wait_for(instance.stopped)
 
 
+@pytest.mark.slow
 def test_the_uuid_is_the_machines_and_changes_with_the_salt(new_instance: NewInstance) -> None:
     first, second, salted = new_instance(), new_instance(), new_instance()
     salted.tell(uuid_salt="other")
@@ -411,6 +416,7 @@ def uuid_of(instance: Instance) -> str:
 # --- Misbehaviour ---
 
 
+@pytest.mark.slow
 def test_a_slow_start_opens_the_port_late(new_instance: NewInstance) -> None:
     instance = new_instance()
     instance.tell(start_delay="2")
@@ -428,6 +434,7 @@ def test_a_crash_on_start_ends_both_processes(new_instance: NewInstance) -> None
     instance.wait_for(instance.stopped)
 
 
+@pytest.mark.slow
 def test_a_slow_stop_takes_its_time(new_instance: NewInstance) -> None:
     instance = new_instance()
     instance.tell(stop_delay="2")
@@ -447,6 +454,7 @@ def test_an_unhealthy_portal_answers_with_the_status_it_was_told(new_instance: N
     assert auth(instance.portal, hs="x", og="y").status == 400
 
 
+@pytest.mark.slow
 def test_data_of_an_older_format_is_refused_by_a_version_that_needs_a_newer_one(new_instance: NewInstance) -> None:
     instance = new_instance()
     instance.start_ready()

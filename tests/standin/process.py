@@ -5,7 +5,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tarfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,8 +17,7 @@ _NOBODY = 65534
 
 def unpack(archive: Path, folder: Path) -> Path:
     """Unpack a Linux archive below `folder` and return the installation folder."""
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+    shutil.unpack_archive(archive, folder)
     return folder / TOP
 
 

@@ -7,7 +7,12 @@ const LABELS = {
   "2.3.5": { product: "Dynamsoft License Server", items: "Items", projects: "Projects" },
 };
 const COLUMNS = ["Item Id", "Item", "Product", "Quantity", "Start Date", "Expiration Date"];
+const NOTICES = {
+  "import": "License file imported", "new-project": "Project created", "server-url": "Saved",
+  "alert-sender": "Saved", "alert-receiver": "Saved", "change-password": "Password changed",
+};
 let state;
+let notice = "";
 
 /** An element with properties and children; a property `on` is the click handler. */
 function el(tag, properties = {}, ...children) {
@@ -22,6 +27,7 @@ async function call(name, fields) {
   const answer = await fetch(`../api/${name}`, { method: "POST", body: JSON.stringify(fields) });
   const body = await answer.json();
   if (!answer.ok) throw new Error(body.message);
+  notice = NOTICES[name] ?? "";
   await refresh();
 }
 
@@ -48,7 +54,7 @@ function form(title, fields, button, send) {
   const message = el("p", { className: "message", role: "alert" });
   const element = el("form", { className: "box" }, el("h2", {}, title), ...fields,
     el("button", { type: "submit", className: "primary" }, button), message);
-  element.addEventListener("submit", attempt(message, () => send(Object.fromEntries(new FormData(element)), message)));
+  element.addEventListener("submit", attempt(message, () => send(Object.fromEntries(new FormData(element)))));
   return element;
 }
 
@@ -107,9 +113,12 @@ function home() {
 }
 
 function items() {
-  const message = el("p", { className: "message", role: "alert" });
   const file = el("input", { type: "file", hidden: true, name: "license" });
-  file.addEventListener("change", async () => chooseProject(await file.files[0].text()));
+  file.addEventListener("change", async () => {
+    const text = await file.files[0].text();
+    file.value = ""; // so that the same file can be chosen again
+    chooseProject(text);
+  });
   const expired = el("input", { type: "checkbox" });
   const body = el("div");
   const fill = () => body.replaceChildren(table(COLUMNS, state.items.filter((item) => expired.checked
@@ -118,7 +127,7 @@ function items() {
   fill();
   return el("div", {},
     el("p", {}, el("span", { className: "required" }, "Import the license file: "),
-      el("button", { type: "button", on: () => file.click() }, "Select File"), file), message,
+      el("button", { type: "button", on: () => file.click() }, "Select File"), file),
     el("div", { className: "row" }, el("h2", {}, "Activated Items:"),
       el("span", {}, el("label", {}, expired, " Expired "),
         el("label", {}, el("input", { type: "checkbox" }), " Revoked"))), body);
@@ -217,10 +226,9 @@ function usageAlert() {
 
 function changePassword() {
   return form("Change Password", [field("Old Password", "old", "password"), field("New Password", "new", "password"),
-    field("Confirm Password", "again", "password")], "OK", async (fields, message) => {
+    field("Confirm Password", "again", "password")], "OK", async (fields) => {
     if (fields.new !== fields.again) throw new Error("password: must be the same twice");
     await call("change-password", fields);
-    message.textContent = "Password changed";
   });
 }
 
@@ -248,7 +256,7 @@ function show() {
     return link;
   }));
   const page = state.loggedIn ? known[route][1] : state.passwordSet ? login : firstVisit;
-  document.getElementById("page").replaceChildren(page());
+  document.getElementById("page").replaceChildren(el("p", { role: "status" }, notice), page());
 }
 
 async function refresh() {
@@ -256,8 +264,10 @@ async function refresh() {
   show();
 }
 
+addEventListener("submit", (event) => event.preventDefault());
 addEventListener("hashchange", () => {
   closeDialog();
+  notice = "";
   show();
 });
 refresh();
