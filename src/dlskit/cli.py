@@ -22,7 +22,7 @@ from dlskit.commands.completion import completion
 class Kit(click.Group):
     """A group that reports every error in the project's form."""
 
-    def main(  # type: ignore[override] # click overloads by the value of standalone_mode
+    def main(
         self,
         args: Sequence[str] | None = None,
         prog_name: str | None = None,
