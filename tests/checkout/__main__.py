@@ -3,7 +3,6 @@
 import importlib.util
 
 from dlskit.cli import main
-
 from tests.checkout.commands import bench, demo, test
 
 for command in (demo, test, bench):

@@ -24,9 +24,8 @@ def up() -> None:
     (LAB.inventory / "site.yml").write_text(yaml.safe_dump({"dls": {"vars": variables}}))
     click.echo(f"Installing DLS {variables['dls_server_version']} (stand-in) on {host.address} ...")
     result = play.succeed(play.run("install", LAB.inventory), "install")
-    log = subprocess.run(
-        hosts.ssh_command(LAB, host, "sudo cat /opt/dls/current/logs/dls.log"), capture_output=True, text=True, check=True
-    ).stdout
+    read_log = hosts.ssh_command(LAB, host, "sudo cat /opt/dls/current/logs/dls.log")
+    log = subprocess.run(read_log, capture_output=True, text=True, check=True).stdout
     farewell.say(result.changed, f"http://{host.address}:48080", log, "./dls demo --containers")
 
 

@@ -8,6 +8,7 @@ import hashlib
 import shlex
 import shutil
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,16 +150,13 @@ def _start(client: docker.DockerClient, lab: Lab, network: Network, host: Host, 
         hostname=host.name,
         labels={_LABEL: lab.identifier},
         environment={"container": "docker"},
-        cap_add=["SYS_ADMIN", "NET_ADMIN"],
+        cap_add=["SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE"],  # SYS_PTRACE: root of a host sees every process
         security_opt=["seccomp=unconfined"],
         cgroupns="host",
         volumes=[f"{image.cgroup}:/sys/fs/cgroup:rw"],
         tmpfs={"/run": "", "/run/lock": "", "/tmp": "exec"},
         stop_signal="SIGRTMIN+3",
-        restart_policy={
-            "Name": "unless-stopped",
-            "MaximumRetryCount": 0,
-        },  # a reboot inside ends the container: start it again
+        restart_policy={"Name": "always"},  # a reboot inside ends the container: start it again
         network_mode="none",
     )
     client.networks.get("none").disconnect(container)
@@ -196,14 +194,17 @@ def _run_inside(container: Container, command: list[str]) -> tuple[int | None, s
 
 
 def _ssh_options(lab: Lab) -> list[str]:
-    return [
-        "-o",
-        f'UserKnownHostsFile="{lab.known_hosts}"',
-        "-o",
-        "StrictHostKeyChecking=yes",
-        "-o",
-        "IdentitiesOnly=yes",
-    ]
+    # One connection per host for Ansible and testinfra alike. The path of a socket must be short.
+    socket = Path(tempfile.gettempdir()) / f"{lab.identifier}-%C"
+    settings = {
+        "UserKnownHostsFile": f'"{lab.known_hosts}"',
+        "StrictHostKeyChecking": "yes",
+        "IdentitiesOnly": "yes",
+        "ControlMaster": "auto",
+        "ControlPersist": "60s",
+        "ControlPath": socket,
+    }
+    return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
 
 
 def _write_inventory(lab: Lab, hosts: list[Host]) -> None:

@@ -1,0 +1,73 @@
+"""One suite for a host with a server, whatever deployed it. Expected values are the role's variables.
+
+pytest --sudo --hosts=ansible://dls --ansible-inventory=FOLDER tests/testinfra
+"""
+
+import functools
+import json
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from testinfra.host import Host  # type: ignore[import-untyped]
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLE = ROOT / "roles" / "dls_server"
+
+
+@functools.cache
+def read_inventory(inventory: str) -> dict[str, dict[str, Any]]:
+    """The variables of every host in an Ansible inventory."""
+    command = [sys.executable, "-m", "ansible", "inventory", "--list", "--inventory", inventory]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    hosts: dict[str, dict[str, Any]] = json.loads(run.stdout)["_meta"]["hostvars"]
+    return hosts
+
+
+def documented_data_port(version: str) -> int:
+    """The data port of the newest release line that is not newer than version."""
+    wanted = [int(part) for part in version.split(".")]
+    lines = [yaml.safe_load(path.read_text()) for path in (ROOT / "src" / "dlskit" / "vendor").glob("*.yml")]
+    port: int = max((line for line in lines if line["since"] <= wanted), key=lambda line: line["since"])["data_port"]
+    return port
+
+
+@pytest.fixture
+def expected(host: Host, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The role's variables for this host: defaults, then the inventory; names without the prefix dls_server_."""
+    inventory = read_inventory(request.config.getoption("--ansible-inventory"))
+    name = host.backend.get_hostname()
+    (own,) = [facts for key, facts in inventory.items() if name in (key, facts.get("ansible_host"))]
+    values = {**yaml.safe_load((ROLE / "defaults" / "main.yml").read_text()), **own}
+    values.setdefault("dls_server_data_port", documented_data_port(values["dls_server_version"]))
+    prefix = "dls_server_"
+    return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
+
+
+@pytest.fixture
+def dlsctl(host: Host, expected: dict[str, Any]) -> Any:
+    """Call: dlsctl("status") runs a verb with --json on the host and returns its answer."""
+
+    def call(verb: str) -> Any:
+        command = f"{expected['bin_dir']}/dlsctl {verb} --json --config {expected['config_dir']}/dlsctl.json"
+        return json.loads(host.check_output(command))
+
+    return call
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Function, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the end of the server's journal with every failure."""
+    report = yield
+    arguments: dict[str, Any] = item.funcargs
+    if report.failed and call.when == "call" and "host" in arguments and "expected" in arguments:
+        name = arguments["expected"]["service_name"]
+        journal = arguments["host"].run(f"journalctl --no-pager --lines 40 --unit {name}")
+        report.sections.append(("Journal of the server", journal.stdout))
+    return report
