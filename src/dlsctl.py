@@ -1309,13 +1309,28 @@ def unit_properties(service):
 
 
 def server_processes(inst):
-    """Process ids of everything that runs from a release of this installation and that this user may see, in order."""
+    """Process ids of everything that runs from a release of this installation, with all descendants, in order.
+
+    Only processes that this user may look into are found.
+    """
     releases = os.path.realpath(inst.releases) + "/"
-    return [
-        pid
-        for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
-        if pid != os.getpid() and runs_from(pid, releases)
-    ]
+    parents = {pid: parent_of(pid) for pid in (int(name) for name in os.listdir("/proc") if name.isdigit())}
+    found = {pid for pid in parents if pid != os.getpid() and runs_from(pid, releases)}
+    while True:
+        children = {pid for pid, parent in parents.items() if parent in found} - found
+        if not children:
+            return sorted(found)
+        found |= children
+
+
+def process_stat(pid):
+    """The fields of proc(5)'s stat after the command's name, so field N of the manual is at N - 3; empty when gone."""
+    return (read_proc("/proc/{}/stat".format(pid)) or "").rpartition(") ")[2].split()
+
+
+def parent_of(pid):
+    fields = process_stat(pid)
+    return int(fields[1]) if fields else 0
 
 
 def runs_from(pid, releases):
@@ -1345,20 +1360,50 @@ def server_argv(inst, record):
     return [word.format(**words) for word in record["line"]["argv"]]
 
 
+def launch_inputs(inst, record):
+    """The files that a start reads."""
+    base = inst.release_dir(record["version"])
+    paths = [os.path.join(base, "dls.json")]
+    if inst.launch == "vendor":
+        paths.append(os.path.join(base, "startup.sh"))
+    if inst.supervisor == "systemd":
+        paths.append(inst.unit_path())
+    return paths
+
+
 def launch_digest(inst, record):
     """One hash over all that a start reads; a server started with another one has to be restarted."""
-    base = inst.release_dir(record["version"])
-    inputs = [record["version"].encode(), read_bytes(os.path.join(base, "dls.json"))]
-    if inst.launch == "vendor":
-        inputs.append(read_bytes(os.path.join(base, "startup.sh")))
-    else:
+    inputs = [read_bytes(path) or b"" for path in launch_inputs(inst, record)]
+    if inst.launch == "direct":
         inputs.append(json.dumps([server_argv(inst, record), inst.user]).encode())
-    if inst.supervisor == "systemd":
-        inputs.append(read_bytes(inst.unit_path()))
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(record["version"].encode())
     for data in inputs:
-        digest.update(hashlib.sha256(data or b"").digest())
+        digest.update(hashlib.sha256(data).digest())
     return digest.hexdigest()
+
+
+def is_stale(inst, record):
+    """Whether the running server was started with anything but what the configuration says now."""
+    started = read_json(os.path.join(inst.kit, "started.json")) or {}
+    if started.get("digest") != launch_digest(inst, record):
+        return True
+    if inst.supervisor == "systemd" and unit_properties(inst.service).get("NeedDaemonReload") == "yes":
+        return True
+    # Somebody may have started it with other files in between, and the right ones were put back since.
+    age = server_age(inst)
+    changed = [os.stat(path).st_mtime for path in launch_inputs(inst, record) if os.path.exists(path)]
+    return age is not None and max(changed, default=0) > time.time() - age + 1
+
+
+def server_age(inst):
+    """Seconds since the server's first process started (proc(5): field 22 of stat, in clock ticks since boot), or None."""
+    uptime = float((read_proc("/proc/uptime") or "0").split()[0])
+    ages = []
+    for pid in server_processes(inst):
+        fields = process_stat(pid)
+        if fields:
+            ages.append(uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK"))
+    return max(ages, default=None)
 
 
 def start(inst):
@@ -1639,9 +1684,7 @@ def plan(inst, version=None):
         steps.append({"step": "own", "path": base})
     if not is_running(inst):
         steps.append({"step": "start"})
-    elif steps or (read_json(os.path.join(inst.kit, "started.json")) or {}).get("digest") != launch_digest(
-        inst, record
-    ):
+    elif steps or is_stale(inst, record):
         steps.append({"step": "restart"})
     return steps
 
