@@ -34,10 +34,10 @@ import stat
 import subprocess
 import sys
 import tarfile
+import time
 import unicodedata
 import zlib
 from typing import BinaryIO, Callable, Container, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
-import time
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED, EXIT_UNHEALTHY, EXIT_DIFFERS, EXIT_REFUSED, EXIT_BUSY, EXIT_BLOCKED = (
     range(9)
@@ -1101,7 +1101,7 @@ def point_current(inst, version):
 def state(inst, version=None):
     """What differs from the manifest: a list of {path, change, kind, mode, size, sha256}, sorted by path.
 
-    `change` is added, modified or removed. Files the kit itself placed or edited, and nobody touched since, are left out.
+    `change` is added, modified or removed. Files that the kit placed or edited, untouched since, are left out.
     """
     record = inst.release(version)
     base = inst.release_dir(record["version"])
@@ -1169,7 +1169,7 @@ def write_release_file(inst, version, path, data, mode):
 
 # --- Configuration: dls.json and the ports ---
 
-# Vendor documentation, "Main and standby servers": the first entry is the main, the second the standby, one of them this host.
+# Vendor documentation, "Main and standby servers": first the main, then the standby, one of them this host.
 DLS_JSON_SCHEMA = {
     "type": "object",
     "required": ["servers"],
@@ -1195,24 +1195,34 @@ def schema_errors(schema, value, where="dls.json"):
         return [(where, "must be {}".format(schema["const"]), repr(value))]
     if "type" in schema and not isinstance(value, JSON_TYPES[schema["type"]]):
         return [(where, "must be of type {}".format(schema["type"]), json.dumps(value))]
-    errors = []
     if isinstance(value, dict):
-        errors += [(where, "must hold {}".format(key), None) for key in schema.get("required", []) if key not in value]
-        for key, part in schema.get("properties", {}).items():
-            if key in value:
-                errors += schema_errors(part, value[key], "{}/{}".format(where, key))
+        return object_errors(schema, value, where)
     if isinstance(value, list):
-        shown = json.dumps(value)
-        if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
-            errors.append((where, "must have {} entries".format(schema["minItems"]), shown))
-        if schema.get("uniqueItems") and len({json.dumps(item) for item in value}) != len(value):
-            errors.append((where, "must not name a server twice", shown))
-        if "contains" in schema and all(schema_errors(schema["contains"], item) for item in value):
-            errors.append((where, "must name this host as self", shown))
-        for number, item in enumerate(value):
-            errors += schema_errors(schema.get("items", {}), item, "{}/{}".format(where, number))
-    if isinstance(value, str) and "pattern" in schema and not re.search(schema["pattern"], value):
-        errors.append((where, "must be self or an http(s) URL", repr(value)))
+        return array_errors(schema, value, where)
+    if isinstance(value, str) and not re.search(schema.get("pattern", ""), value):
+        return [(where, "must be self or an http(s) URL", repr(value))]
+    return []
+
+
+def object_errors(schema, value, where):
+    errors = [(where, "must hold {}".format(key), None) for key in schema.get("required", []) if key not in value]
+    for key, part in schema.get("properties", {}).items():
+        if key in value:
+            errors += schema_errors(part, value[key], "{}/{}".format(where, key))
+    return errors
+
+
+def array_errors(schema, value, where):
+    errors = []
+    shown = json.dumps(value)
+    if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
+        errors.append((where, "must have {} entries".format(schema["minItems"]), shown))
+    if schema.get("uniqueItems") and len({json.dumps(item) for item in value}) != len(value):
+        errors.append((where, "must not name a server twice", shown))
+    if "contains" in schema and all(schema_errors(schema["contains"], item) for item in value):
+        errors.append((where, "must name this host as self", shown))
+    for number, item in enumerate(value):
+        errors += schema_errors(schema.get("items", {}), item, "{}/{}".format(where, number))
     return errors
 
 
@@ -1244,8 +1254,8 @@ def sample_keys(base):
 def startup_with_ports(script, server_port, data_port, line):
     """The vendor's start script with the ports set in its command line, as the vendor documents it.
 
-    >>> startup_with_ports(b"java -jar x.jar --server.port=48080", 8080, 30201, {"server_port": 48080, "data_port": 30201})
-    b'java -jar x.jar --server.port=8080'
+    >>> startup_with_ports(b"java --server.port=48080", 8080, 30201, {"server_port": 48080, "data_port": 30201})
+    b'java --server.port=8080'
     """
     for option, port in (("server", server_port), ("data", data_port)):
         pattern = "--{}\\.port=\\d+".format(option).encode()
@@ -1344,8 +1354,10 @@ def runs_from(pid, releases):
             words = stream.read().decode(errors="replace").split("\0")
     except OSError:
         return False
-    is_script = os.path.basename(words[0]) in ("sh", "dash", "bash") and len(words) > 2
-    return is_script and folder.startswith(releases) and os.path.realpath(folder + words[1]).startswith(releases)
+    if os.path.basename(words[0]) not in ("sh", "dash", "bash") or len(words) < 2:
+        return False
+    script = os.path.realpath(os.path.join(folder, words[1]))
+    return script.startswith(releases) and os.path.isfile(script)
 
 
 def is_running(inst):
@@ -1396,7 +1408,7 @@ def is_stale(inst, record):
 
 
 def server_age(inst):
-    """Seconds since the server's first process started (proc(5): field 22 of stat, in clock ticks since boot), or None."""
+    """Seconds since the server's first process started (proc(5): field 22 of stat, in clock ticks), or None."""
     uptime = float((read_proc("/proc/uptime") or "0").split()[0])
     ages = []
     for pid in server_processes(inst):
@@ -1450,7 +1462,7 @@ def launch_process(inst, record):
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=become,
+            preexec_fn=become,  # noqa: PLW1509 - this program has no threads
         )
     if inst.launch == "vendor":
         try:
@@ -1555,7 +1567,7 @@ def log_text(inst, count):
 
 
 def log_tail(inst, count):
-    """The last lines the server has written: the journal's, or else the console's, then the newest log file's of the release."""
+    """The last lines the server has written: to the journal or the console, then to its newest log file."""
     lines = []
     if inst.supervisor == "systemd":
         code, output = run(
@@ -1696,10 +1708,10 @@ def pending_files(inst, record, base):
     actual = read_bytes(os.path.join(base, "dls.json"))
     if wanted is not None and wanted != actual:
         pending.append(("dls.json", wanted, 0o644))
-    elif wanted is None and actual is not None:
-        # The kit takes back only what it wrote itself and nobody changed since.
-        if kit_files(inst, record["version"]).get("dls.json") == hashlib.sha256(actual).hexdigest():
-            pending.append(("dls.json", None, 0o644))
+    # The kit takes back only what it wrote itself and nobody changed since.
+    ours = kit_files(inst, record["version"]).get("dls.json")
+    if wanted is None and actual is not None and ours == hashlib.sha256(actual).hexdigest():
+        pending.append(("dls.json", None, 0o644))
     if inst.launch == "vendor":
         path = os.path.join(base, "startup.sh")
         script = read_bytes(path)
@@ -1710,7 +1722,7 @@ def pending_files(inst, record, base):
 
 
 def apply(inst, version=None):
-    """Write what is pending, start or restart the server if it has to be, and wait for its health. Returns the steps taken."""
+    """Write what is pending, start or restart the server where due, wait for its health; returns the steps taken."""
     steps = plan(inst, version)
     names = [step["step"] for step in steps]
     version = version or inst.current_version()
@@ -1763,7 +1775,7 @@ def remove_releases(inst, _facts):
 
 
 def save_state(inst, version):
-    """Write all that differs from the manifest to a tar file in the backup folder; None where there is nothing to save."""
+    """Write all that differs from the manifest to a tar file in the backup folder; None where nothing does."""
     entries = [entry for entry in state(inst, version) if entry["change"] != "removed" and entry["kind"] != "special"]
     if not entries:
         return None
@@ -1899,7 +1911,7 @@ def missing_packages(names):
     """Which of the distribution's packages are not installed; dpkg is asked once."""
     if not names:
         return []
-    _, output = run(["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n"] + names)
+    _, output = run(["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n", *names])
     installed = {line.split()[0] for line in output.splitlines() if line.endswith(" installed")}
     return [name for name in names if name not in installed]
 
@@ -1948,7 +1960,7 @@ def set_hint(name):
 
 
 def coerce(kind, value):
-    """A value as the type of an argument specification; raises ValueError. Numbers and booleans may come as text, as from -e."""
+    """A value as the type of an argument specification, also from text as -e gives it; raises ValueError."""
     if kind == "int" and not isinstance(value, (bool, float)):
         return int(value)
     if kind == "bool":

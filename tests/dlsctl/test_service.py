@@ -1,0 +1,204 @@
+"""Start, stop, health and what is said of them."""
+
+import http.server
+import json
+import os
+import pwd
+import signal
+import tarfile
+import threading
+import time
+
+import pytest
+
+import dlsctl
+from tests.dlsctl import tiny
+from tests.dlsctl.conftest import Site
+
+pytestmark = pytest.mark.slow  # each start is watched for two seconds
+
+
+@pytest.mark.parametrize("launch", ["vendor", "direct"])
+def test_server_starts_answers_and_stops(site: Site, launch: str) -> None:
+    site.configure(launch=launch)
+    site.deploy()
+    status = site.ask("status")
+    assert (status["version"], status["running"], status["healthy"]) == ("2.4.11", True, True)
+    assert len(status["processes"]) >= 2
+    assert site.call("health").returncode == 0
+    assert site.ask("start") == {"changed": False, "seconds": pytest.approx(2, abs=2)}
+    assert site.ask("stop") == {"changed": True}
+    assert site.ask("stop") == {"changed": False}
+    assert site.call("status", check=False).returncode == dlsctl.EXIT_STOPPED
+    assert dlsctl.server_processes(site.installation) == []
+
+
+def test_apply_of_what_is_applied_does_nothing(site: Site) -> None:
+    site.deploy()
+    processes = site.ask("status")["processes"]
+    assert site.ask("apply") == {"changed": False, "steps": []}
+    assert site.ask("status")["processes"] == processes
+
+
+def test_apply_check_only_says_what_would_be_done(site: Site) -> None:
+    site.install()
+    steps = site.ask("apply", "--version", "2.4.11", "--check")["steps"]
+    assert [step["step"] for step in steps] == ["write", "use", "start"]
+    assert not (site.home / "current").exists()
+
+
+def test_apply_restarts_for_what_the_server_reads_only(site: Site) -> None:
+    site.deploy()
+    site.configure(health_timeout=20)
+    assert site.ask("apply")["steps"] == []
+    site.configure(data_port=30999)
+    assert [step["step"] for step in site.ask("apply")["steps"]] == ["write", "restart"]
+
+
+def test_apply_restarts_a_server_that_was_started_with_other_files_in_between(site: Site) -> None:
+    site.deploy()
+    script = site.release / "startup.sh"
+    right = script.read_bytes()
+    site.call("stop")
+    script.write_bytes(right + b"# by hand\n")
+    site.call("start", "--no-wait")
+    time.sleep(1.2)
+    script.write_bytes(right)
+    (site.home / "kit/started.json").write_text(
+        json.dumps({"digest": dlsctl.launch_digest(site.installation, site.installation.release())})
+    )
+    assert [step["step"] for step in site.ask("apply")["steps"]] == ["restart"]
+
+
+def test_apply_refuses_to_change_the_version(site: Site) -> None:
+    site.deploy()
+    site.install(version="2.4.12")
+    done = site.call("apply", "--version", "2.4.12", check=False)
+    assert done.returncode == dlsctl.EXIT_REFUSED
+    assert "must stay 2.4.11 until it is upgraded, got 2.4.12" in done.stderr
+
+
+def test_server_that_never_answers_fails_with_the_last_lines_of_its_log(site: Site) -> None:
+    site.configure(health_timeout=2)
+    site.install(tiny.build(site.root, status=500))
+    done = site.call("apply", "--version", "2.4.11", check=False)
+    assert done.returncode == dlsctl.EXIT_UNHEALTHY
+    assert "health: must answer http://127.0.0.1:" in done.stderr
+    assert "got status 500" in done.stderr
+    assert "the server says hello" in done.stderr
+
+
+def test_server_that_dies_is_reported_before_the_deadline(site: Site) -> None:
+    site.configure(health_timeout=60)
+    site.install(tiny.build(site.root, before="raise SystemExit('no licence for you')"))
+    begun = time.monotonic()
+    done = site.call("apply", "--version", "2.4.11", check=False)
+    assert done.returncode == dlsctl.EXIT_UNHEALTHY
+    assert "got a server that ended" in done.stderr
+    assert "no licence for you" in done.stderr
+    assert time.monotonic() - begun < 20
+
+
+def test_server_that_dies_after_its_first_answer_was_never_healthy(site: Site) -> None:
+    site.install(tiny.build(site.root, before="import os, threading; threading.Timer(1, os._exit, [1]).start()"))
+    assert site.call("apply", "--version", "2.4.11", check=False).returncode == dlsctl.EXIT_UNHEALTHY
+
+
+def test_answer_of_another_process_is_not_taken_for_the_server(site: Site) -> None:
+    site.deploy()
+    site.call("stop")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", site.settings["port"]), AlwaysFine) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        error = dlsctl.portal_error(site.installation, site.installation.release())
+        other.shutdown()
+    assert error == f"an answer from process {os.getpid()}, which is not this server"
+
+
+class AlwaysFine(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+
+def test_verify_names_what_is_missing_or_changed(site: Site) -> None:
+    site.deploy()
+    jar = site.release / "dls-2.4.11.jar"
+    jar.write_bytes(jar.read_bytes() + b" ")
+    (site.release / "dls.json.sample").unlink()
+    done = site.call("verify", check=False)
+    assert done.returncode == dlsctl.EXIT_DIFFERS
+    assert done.stdout.splitlines() == ["modified  dls-2.4.11.jar", "removed   dls.json.sample"]
+
+
+def test_stop_runs_the_vendor_s_own_script_where_there_is_one(site: Site) -> None:
+    site.deploy()
+    script = site.release / "shutdown.sh"
+    script.write_text("#!/bin/sh\ntouch was-asked\n")
+    script.chmod(0o755)
+    site.call("stop")
+    assert (site.release / "was-asked").exists()
+
+
+def test_stop_kills_what_does_not_end(site: Site) -> None:
+    site.configure(stop_timeout=1)
+    site.deploy(before="import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)")
+    site.call("stop")
+    assert dlsctl.server_processes(site.installation) == []
+
+
+def test_shell_that_stands_in_a_release_folder_is_left_alone(site: Site) -> None:
+    site.deploy()
+    shell = os.fork()
+    if shell == 0:
+        os.chdir(site.release)
+        os.execv("/bin/sh", ["sh", "-c", "sleep 60; true"])
+    try:
+        time.sleep(0.2)
+        assert shell not in dlsctl.server_processes(site.installation)
+    finally:
+        os.kill(shell, signal.SIGKILL)
+        os.waitpid(shell, 0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start the server as another user")
+def test_direct_launch_by_root_runs_as_the_configured_user(site: Site) -> None:
+    site.configure(launch="direct", user="nobody")
+    for folder in [site.root, *site.root.parents][:4]:
+        folder.chmod(folder.stat().st_mode | 0o055)
+    site.deploy()
+    nobody = pwd.getpwnam("nobody").pw_uid
+    processes = dlsctl.server_processes(site.installation)
+    assert {os.stat(f"/proc/{pid}").st_uid for pid in processes} == {nobody}
+    assert (site.release / "data/store.log").stat().st_uid == nobody
+
+
+def test_uninstall_saves_the_server_s_state_and_leaves_nothing_else(site: Site) -> None:
+    site.deploy()
+    saved = site.ask("uninstall")["saved"]
+    with tarfile.open(saved) as tar:
+        assert tar.getnames() == ["state/data", "state/data/store.log", "release.json"]
+    assert os.stat(saved).st_mode & 0o777 == 0o600
+    assert not site.home.exists()
+
+
+def test_uninstall_with_purge_saves_nothing(site: Site) -> None:
+    site.deploy()
+    assert site.ask("uninstall", "--purge")["saved"] is None
+    assert not (site.root / "backups").exists()
+
+
+def test_identity_tells_when_a_recorded_label_has_changed(site: Site) -> None:
+    site.deploy()
+    assert site.ask("identity")["drift"] == []
+    path = site.home / "kit/identity.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"processor": "another one"}))
+    done = site.call("identity", check=False)
+    assert done.returncode == dlsctl.EXIT_DIFFERS
+    assert "processor: differs" in done.stdout
+
+
+def test_every_verb_says_what_to_do_where_nothing_is_installed(site: Site) -> None:
+    site.config.unlink()
+    done = site.call("status", check=False)
+    assert done.returncode == dlsctl.EXIT_FAILED
+    assert "HINT: install the server first" in done.stderr
