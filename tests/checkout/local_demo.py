@@ -11,7 +11,7 @@ from typing import Any
 import click
 import yaml
 
-from dlsctl import Problem
+from dlsctl import Problem, Refused
 from tests.checkout import farewell, play, site
 from tests.checkout.paths import ROOT
 
@@ -22,6 +22,8 @@ PORTS = {"dls_server_port": 48080, "dls_server_data_port": 30201}
 
 def up() -> None:
     """Install, configure and start the server, or find that there is nothing to change."""
+    if set(str(ROOT)) & set(" %\t"):
+        raise Refused("checkout", "must be at a path without blanks and % for the demo", ROOT, "clone it elsewhere")
     variables = site_variables()
     click.echo(f"Installing DLS {variables['dls_server_version']} (stand-in) below {FOLDER} ...")
     result = play.succeed(play.run("install", INVENTORY), "install")
