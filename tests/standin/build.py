@@ -39,9 +39,9 @@ def cached(version: str, platform: str = LINUX, settings: Mapping[str, str] | No
     Takes the arguments of build_archive. The file is shared: copy it before changing it.
     """
     if not re.fullmatch(r"\d+\.\d+(\.\d+)?", version):
-        raise BuildRefused(f"version: must be numbers with dots, got {version}\nHINT: for example 2.4.11")
+        raise BuildRefused("version", "must be numbers with dots", version, "for example 2.4.11")
     if platform not in _NAMES:
-        raise BuildRefused(f"platform: must be {LINUX} or {WINDOWS}, got {platform}\nHINT: pass one of them")
+        raise BuildRefused("platform", f"must be {LINUX} or {WINDOWS}", platform, "pass one of them")
     told = checked(settings or {})
     folder = jre.CACHE / "standin" / _key(version, platform, told)
     path = folder / _NAMES[platform].format(version)

