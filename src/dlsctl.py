@@ -24,6 +24,7 @@ import errno
 import fcntl
 import hashlib
 import http.client
+import ipaddress
 import json
 import os
 import pwd
@@ -694,18 +695,23 @@ def unpack_tar(
             raise Refused(into, "must be an empty folder", "files in it", "unpack into a new folder")
         for member in installed:
             if member.kind == "dir":
-                os.mkdir(os.path.join(into, member.path), 0o700)
+                os.mkdir(_disk_path(into, member.path), 0o700)
         with open_archive(path) as file:
             stream = _Gunzip(file, Meter(archive_name(path), limits), progress)
             _unpack_files(stream, into, archive)
         for member in installed:
             if member.kind == "link":
-                os.symlink(member.link, os.path.join(into, member.path))
+                os.symlink(member.link.encode(), _disk_path(into, member.path))
         _settle(installed, into)
     except OSError as error:
         hint = "check free space and rights there, then run again"
         raise Problem(into, "must be a writable folder with room for the release", error.strerror, hint) from None
     return installed
+
+
+def _disk_path(into: str, path: str) -> bytes:
+    """Return the path of a member on disk, in UTF-8 also where Python 3.6 takes the locale's encoding for granted."""
+    return os.path.join(os.fsencode(into), path.encode("utf-8"))
 
 
 def _unpack_files(stream: _Gunzip, into: str, archive: Archive) -> None:
@@ -723,15 +729,15 @@ def _unpack_files(stream: _Gunzip, into: str, archive: Archive) -> None:
             raise changed
         if member.kind == "file":
             files.add(entry.path)
-            copied = os.path.join(into, entry.link[start:]) if entry.kind == "copy" else None
+            copied = _disk_path(into, entry.link[start:]) if entry.kind == "copy" else None
             pieces = _file_pieces(copied) if copied else stream.pieces(entry.size)
-            if _write_new(os.path.join(into, entry.path[start:]), pieces) != member.sha256:
+            if _write_new(_disk_path(into, entry.path[start:]), pieces) != member.sha256:
                 raise changed
     if expected or stream.sha256.hexdigest() != archive.sha256:
         raise changed
 
 
-def _file_pieces(path: str) -> Iterator[bytes]:
+def _file_pieces(path: bytes) -> Iterator[bytes]:
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as file:
         piece = file.read(_PIECE)
         while piece:
@@ -739,7 +745,7 @@ def _file_pieces(path: str) -> Iterator[bytes]:
             piece = file.read(_PIECE)
 
 
-def _write_new(path: str, pieces: Iterable[bytes]) -> str:
+def _write_new(path: bytes, pieces: Iterable[bytes]) -> str:
     """Write a file that must not exist yet and return the SHA-256 of what was written."""
     digest = hashlib.sha256()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -754,7 +760,7 @@ def _settle(installed: Sequence[Member], into: str) -> None:
     """Set modes and flush: files first, then their folders from the inside out, `into` last."""
     kept = [member for member in reversed(installed) if member.kind != "link"]
     for member in sorted(kept, key=lambda member: member.kind == "dir"):
-        descriptor = os.open(os.path.join(into, member.path), os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = os.open(_disk_path(into, member.path), os.O_RDONLY | os.O_NOFOLLOW)
         try:
             os.fchmod(descriptor, member.mode)
             os.fsync(descriptor)
@@ -1935,24 +1941,33 @@ def variable_problems(spec):
     """
     options, values = spec["options"], spec["values"]
     for name in sorted(set(spec.get("names", values)) - set(spec.get("known", options))):
-        near = difflib.get_close_matches(name, spec.get("known", options), 1, 0.8)
+        near = nearest(name, spec.get("known", options), spec["prefix"])
         if near or name.startswith(spec["prefix"]):
-            hint = "did you mean {}?".format(near[0]) if near else "the variables are listed in docs/variables.md"
+            hint = "did you mean {}?".format(near) if near else "the variables are listed in docs/variables.md"
             yield Refused(name, "is not a variable of this role", None, hint)
     for name, option in sorted(options.items()):
         value = values.get(name)
         if value is None or value == "":
+            values[name] = None
             if option.get("required"):
                 yield Refused(name, "is required", "nothing", set_hint(name))
             continue
         try:
             values[name] = coerce(option.get("type", "str"), value)
-        except ValueError:
+        except (ValueError, TypeError):
             yield Refused(name, "must be of type {}".format(option.get("type", "str")), repr(value), set_hint(name))
             values[name] = None
             continue
         if option.get("choices") and values[name] not in option["choices"]:
             yield Refused(name, "must be one of {}".format(", ".join(option["choices"])), repr(value), set_hint(name))
+
+
+def nearest(name, known, prefix):
+    """The known name that was probably meant, or None; a shared prefix does not count as likeness."""
+    short = name[len(prefix) :] if name.startswith(prefix) else name
+    shorts = {other[len(prefix) :] if short != name and other.startswith(prefix) else other: other for other in known}
+    near = difflib.get_close_matches(short, shorts, 1, 0.7 if short != name else 0.8)
+    return shorts[near[0]] if near else None
 
 
 def set_hint(name):
@@ -1975,7 +1990,6 @@ def coerce(kind, value):
     raise ValueError(value)
 
 
-VERSION = r"\d+(\.\d+){1,3}"
 SYSTEM_NAME = r"[a-z_][a-z0-9_-]{0,30}"
 POSITIVE = ("health_timeout", "stop_timeout", "max_clock_skew")
 PATHS = ("home", "config_dir", "data_dir", "backup_dir", "bin_dir")
@@ -1999,26 +2013,45 @@ def value_problems(prefix, values):
     for short in PATHS:
         yield from rule(
             short,
-            lambda path: re.match(r"^/[^\s%]+$", path) and os.path.normpath(path) == path,
+            lambda path: re.fullmatch(r"/[^\s%]+", path) and os.path.normpath(path) == path,
             "must be an absolute path, without spaces, percent signs, '..' or a trailing slash",
         )
-    yield from rule("version", lambda text: re.match("^" + VERSION + "$", text), "must be a version such as 2.4.11")
+    yield from rule("version", lambda text: _VERSION.match(text), "must be a version such as 2.4.11")
     yield from rule(
         "archive_checksum",
-        lambda text: re.match("^sha256:[0-9a-f]{64}$", text),
+        lambda text: re.fullmatch("sha256:[0-9a-f]{64}", text),
         "must be sha256: and 64 lower-case hexadecimal digits",
         "print it with: dlskit archive pin FILE",
     )
     yield from rule(
         "service_name",
-        lambda name: re.match(r"^[A-Za-z0-9:_.@-]{1,200}$", name),
+        lambda name: re.fullmatch(r"[A-Za-z0-9:_.@-]{1,200}", name),
         "must be a unit name without .service",
     )
-    yield from rule("user", lambda name: re.match("^" + SYSTEM_NAME + "$", name), "must be a system user name")
+    yield from rule("user", lambda name: re.fullmatch(SYSTEM_NAME, name), "must be a system user name")
+    for network in values.get(prefix + "allowed_networks") or []:
+        if not is_network(network):
+            yield Refused(
+                prefix + "allowed_networks",
+                "must be localhost, any, an address or a network",
+                repr(network),
+                set_hint(prefix + "allowed_networks"),
+            )
     servers = values.get(prefix + "servers")
     if servers:
         for where, text, got in schema_errors(DLS_JSON_SCHEMA["properties"]["servers"], servers, prefix + "servers"):
             yield Refused(where, text, got, set_hint(prefix + "servers"))
+
+
+def is_network(text):
+    """Whether systemd's IPAddressAllow takes the text."""
+    if text in ("any", "localhost", "link-local", "multicast"):
+        return True
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def host_problems(spec, inst):

@@ -100,7 +100,7 @@ def test_install_killed_at_any_system_call_is_whole_after_the_next_run(site: Sit
 
 
 def dies_in_child(action: Callable[[], None], name: str, number: int) -> bool:
-    """Run `action` in a child that is killed right before its Nth call of os.<name>; False where it did not come so far."""
+    """Run `action` in a child killed right before its Nth call of os.<name>; False where it ended before that."""
     child = os.fork()
     if child == 0:
         original = getattr(os, name)

@@ -8,6 +8,7 @@ import signal
 import tarfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -151,7 +152,7 @@ def test_shell_that_stands_in_a_release_folder_is_left_alone(site: Site) -> None
     shell = os.fork()
     if shell == 0:
         os.chdir(site.release)
-        os.execv("/bin/sh", ["sh", "-c", "sleep 60; true"])
+        os.execv("/bin/sh", ["sh", "-c", "sleep 60; true"])  # noqa: S606
     try:
         time.sleep(0.2)
         assert shell not in dlsctl.server_processes(site.installation)
@@ -168,7 +169,7 @@ def test_direct_launch_by_root_runs_as_the_configured_user(site: Site) -> None:
     site.deploy()
     nobody = pwd.getpwnam("nobody").pw_uid
     processes = dlsctl.server_processes(site.installation)
-    assert {os.stat(f"/proc/{pid}").st_uid for pid in processes} == {nobody}
+    assert {Path(f"/proc/{pid}").stat().st_uid for pid in processes} == {nobody}
     assert (site.release / "data/store.log").stat().st_uid == nobody
 
 
@@ -177,7 +178,7 @@ def test_uninstall_saves_the_server_s_state_and_leaves_nothing_else(site: Site) 
     saved = site.ask("uninstall")["saved"]
     with tarfile.open(saved) as tar:
         assert tar.getnames() == ["state/data", "state/data/store.log", "release.json"]
-    assert os.stat(saved).st_mode & 0o777 == 0o600
+    assert Path(saved).stat().st_mode & 0o777 == 0o600
     assert not site.home.exists()
 
 

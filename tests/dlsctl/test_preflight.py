@@ -1,0 +1,249 @@
+"""Everything that is wrong is said at once, in one form, before any change."""
+
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import dlsctl
+from tests.dlsctl import tiny
+from tests.dlsctl.conftest import Site, free_port
+
+ROLE = Path(__file__).parents[2] / "roles" / "dls_server"
+OPTIONS = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+DEFAULTS = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+
+
+@pytest.fixture
+def spec(site: Site) -> dict[str, Any]:
+    """What the engines ask about a host on which everything is right."""
+    values = {name: value for name, value in DEFAULTS.items() if name in OPTIONS} | {
+        f"dls_server_{name}": value for name, value in site.settings.items()
+    }
+    values |= {
+        "dls_server_version": "2.4.11",
+        "dls_server_archive": "/tmp/archive.tar.gz",
+        "dls_server_archive_checksum": "sha256:" + "0" * 64,
+        "dls_server_bin_dir": str(site.root / "bin"),
+        "dls_server_min_free_mb": 1,
+        "dls_server_data_port": free_port(),
+    }
+    return {
+        "entry": "main",
+        "prefix": "dls_server_",
+        "options": OPTIONS,
+        "names": sorted(values),
+        "known": sorted(OPTIONS),
+        "values": values,
+        "epoch": time.time(),
+        "os_families": ["debian"],
+    }
+
+
+def texts(spec: dict[str, Any]) -> list[str]:
+    return [problem["text"] for problem in dlsctl.preflight(spec)["problems"]]
+
+
+def test_host_on_which_everything_is_right_has_no_problems(spec: dict[str, Any]) -> None:
+    assert texts(spec) == []
+
+
+PATH_RULE = "must be an absolute path, without spaces, percent signs, '..' or a trailing slash"
+VALUES = [
+    ("port", 99999, "must be 1 to 65535, got 99999"),
+    ("port", 0, "must be 1 to 65535, got 0"),
+    ("port", "x", "must be of type int, got 'x'"),
+    ("port", True, "must be of type int, got True"),
+    ("port", [1], "must be of type int, got [1]"),
+    ("data_port", "0", "must be 1 to 65535, got 0"),
+    ("health_timeout", 0, "must be 1 to 86400 seconds, got 0"),
+    ("stop_timeout", -1, "must be 1 to 86400 seconds, got -1"),
+    ("max_clock_skew", 0, "must be 1 to 86400 seconds, got 0"),
+    ("home", "opt/dls", f"{PATH_RULE}, got 'opt/dls'"),
+    ("home", "/", f"{PATH_RULE}, got '/'"),
+    ("config_dir", "/etc/../dls", f"{PATH_RULE}, got '/etc/../dls'"),
+    ("backup_dir", "/var/b ackups", f"{PATH_RULE}, got '/var/b ackups'"),
+    ("data_dir", "/var/%n", f"{PATH_RULE}, got '/var/%n'"),
+    ("bin_dir", "/usr/local/", f"{PATH_RULE}, got '/usr/local/'"),
+    ("version", "latest", "must be a version such as 2.4.11, got 'latest'"),
+    ("version", "2.4.11\nx", "must be a version such as 2.4.11, got '2.4.11\\nx'"),
+    ("version", "2.4.11\n", "must be a version such as 2.4.11, got '2.4.11\\n'"),
+    ("home", "/opt/dls\n", f"{PATH_RULE}, got '/opt/dls\\n'"),
+    ("version", "", "is required, got nothing"),
+    ("archive_checksum", "md5:1", "must be sha256: and 64 lower-case hexadecimal digits, got 'md5:1'"),
+    ("launch", "docker", "must be one of vendor, direct, got 'docker'"),
+    ("service_name", "dls server", "must be a unit name without .service, got 'dls server'"),
+    ("user", "Robert'); DROP", 'must be a system user name, got "Robert\'); DROP"'),
+    ("servers", "self", "must be of type list, got 'self'"),
+    ("allowed_networks", ["10.0.0.0/33"], "must be localhost, any, an address or a network, got '10.0.0.0/33'"),
+    ("allowed_networks", ["any\nUser=root"], "must be localhost, any, an address or a network, got 'any\\nUser=root'"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), VALUES)
+def test_value_that_breaks_a_rule_is_refused(spec: dict[str, Any], name: str, value: Any, message: str) -> None:
+    spec["values"]["dls_server_" + name] = value
+    found = texts(spec)
+    assert len(found) == 1
+    what, _, rest = found[0].partition(": ")
+    assert what.startswith("dls_server_" + name)
+    assert rest.startswith(message + "\nHINT: ")
+
+
+def test_two_servers_are_checked_as_the_vendor_documents_them(spec: dict[str, Any]) -> None:
+    spec["values"]["dls_server_servers"] = ["self", "ftp://b/"]
+    assert texts(spec)[0].startswith("dls_server_servers/1: must be self or an http(s) URL, got 'ftp://b/'")
+
+
+def test_numbers_may_come_as_text(spec: dict[str, Any]) -> None:
+    spec["values"]["dls_server_health_timeout"] = "30"
+    assert texts(spec) == []
+
+
+def test_equal_ports_are_refused(spec: dict[str, Any]) -> None:
+    spec["values"]["dls_server_data_port"] = spec["values"]["dls_server_port"]
+    assert texts(spec)[0].startswith("dls_server_data_port: must differ from dls_server_port")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("dls_server_prot", "did you mean dls_server_port?"),
+        ("dls_sever_version", "did you mean dls_server_version?"),
+        ("dls_server_colour", "the variables are listed in docs/variables.md"),
+    ],
+)
+def test_misspelt_variable_is_refused_with_the_nearest_name(spec: dict[str, Any], name: str, hint: str) -> None:
+    spec["names"].append(name)
+    assert texts(spec) == [f"{name}: is not a variable of this role\nHINT: {hint}"]
+
+
+def test_variable_of_the_site_s_own_is_left_alone(spec: dict[str, Any]) -> None:
+    spec["names"].append("dls_site")
+    assert texts(spec) == []
+
+
+def test_all_problems_are_reported_at_once(spec: dict[str, Any]) -> None:
+    spec["values"] |= {"dls_server_port": "x", "dls_server_version": "v2", "dls_server_launch": "none"}
+    spec["names"].append("dls_server_prot")
+    assert len(texts(spec)) == 4
+
+
+HOST = [
+    (
+        "os_release",
+        {"ID": "arch", "PRETTY_NAME": "Arch Linux"},
+        "operating system: must be of the families debian, got Arch Linux",
+    ),
+    ("memory_mb", 512, "memory: must be dls_server_min_memory_mb = 1800 MiB or more, got 512 MiB"),
+    ("free_bytes", 0, "must have dls_server_min_free_mb = 1 MiB free, got 0 MiB"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), HOST)
+def test_host_that_is_not_fit_is_refused(
+    spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch, name: str, value: Any, message: str
+) -> None:
+    monkeypatch.setattr(dlsctl, name, lambda *words: value)
+    found = texts(spec)
+    assert len(found) == 1
+    assert message in found[0]
+    assert "\nHINT: " in found[0]
+
+
+def test_distribution_derived_from_a_supported_one_is_taken(
+    spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dlsctl, "os_release", lambda: {"ID": "linuxmint", "ID_LIKE": "ubuntu debian"})
+    assert texts(spec) == []
+
+
+def test_clock_that_is_too_far_off_is_refused(spec: dict[str, Any]) -> None:
+    spec["epoch"] -= 3600
+    assert texts(spec)[0].startswith("clock: must be within 60 s of the control node's, got +3600 s")
+
+
+def test_systemd_is_refused_where_it_does_not_run(spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dlsctl, "has_systemd", lambda: False)
+    spec["values"]["dls_server_supervisor"] = "systemd"
+    assert texts(spec)[0].startswith("dls_server_supervisor: must be none on a host that systemd did not boot")
+
+
+def test_plain_user_cannot_use_systemd_nor_become_another(
+    spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    monkeypatch.setattr(dlsctl, "has_systemd", lambda: True)
+    spec["values"]["dls_server_supervisor"] = "systemd"
+    assert any(
+        text.startswith("user: must be root for dls_server_supervisor: systemd, got nobody") for text in texts(spec)
+    )
+    spec["values"] |= {"dls_server_supervisor": "none", "dls_server_launch": "direct", "dls_server_user": "dls"}
+    assert any(text.startswith("dls_server_user: must be the user who runs the playbook") for text in texts(spec))
+
+
+def test_port_in_use_names_its_process(spec: dict[str, Any]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        spec["values"]["dls_server_port"] = port = other.getsockname()[1]
+        found = texts(spec)
+    assert len(found) == 1
+    assert found[0].startswith(f"dls_server_port: must be a free TCP port, got {port}, which ")
+    assert f"(process {os.getpid()}) listens on" in found[0]
+
+
+def test_folder_with_somebody_s_files_is_refused(site: Site, spec: dict[str, Any]) -> None:
+    site.home.mkdir()
+    (site.home / "dls-linux").mkdir()
+    assert "dls_server_home: must be empty or made by the kit, got" in texts(spec)[0]
+
+
+def test_other_version_than_the_installed_one_is_refused(site: Site, spec: dict[str, Any]) -> None:
+    site.install()
+    dlsctl.point_current(site.installation, "2.4.11")
+    spec["values"]["dls_server_version"] = "2.4.12"
+    assert texts(spec)[0].startswith(
+        "dls_server_version: must stay 2.4.11 on this host until it is upgraded, got 2.4.12"
+    )
+
+
+def test_other_checksum_than_the_installed_one_s_is_refused(site: Site, spec: dict[str, Any]) -> None:
+    site.install()
+    assert texts(spec)[0].startswith(
+        "dls_server_archive_checksum: must be that of the archive release 2.4.11 was installed from, got " + "0" * 64
+    )
+
+
+def test_look_says_what_differs_from_what_is_expected(site: Site, spec: dict[str, Any]) -> None:
+    archive = tiny.build(site.root)
+    site.install(archive)
+    spec["values"]["dls_server_archive_checksum"] = "sha256:" + tiny.sha256(archive)
+    fine, other = site.root / "fine", site.root / "other"
+    fine.write_text("fine")
+    fine.chmod(0o644)
+    other.write_text("old")
+    spec["files"] = [
+        {"path": str(fine), "mode": "0644", "sha256": dlsctl.sha256_file(str(fine))},
+        {"path": str(other), "mode": "0644", "sha256": "0" * 64, "keep": True},
+        {"path": str(site.root / "unwanted"), "mode": "0644", "sha256": None},
+    ]
+    look = dlsctl.preflight(spec)["look"]
+    assert look["differs"] == [str(other)]
+    assert look["files"] == {str(other): "old"}
+    assert (look["installed"], look["current"], look["healthy"]) == (["2.4.11"], None, False)
+    fine.chmod(0o666)
+    assert dlsctl.preflight(spec)["look"]["differs"] == [str(fine), str(other)]
+
+
+def test_missing_packages_are_those_that_dpkg_does_not_know_as_installed() -> None:
+    assert dlsctl.missing_packages(["dpkg", "no-such-package"]) == ["no-such-package"]
+
+
+def test_preflight_changes_nothing(site: Site, spec: dict[str, Any]) -> None:
+    dlsctl.preflight(spec)
+    assert not site.home.exists()
