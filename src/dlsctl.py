@@ -2016,7 +2016,7 @@ def value_problems(prefix, values):
             lambda path: re.fullmatch(r"/[^\s%]+", path) and os.path.normpath(path) == path,
             "must be an absolute path, without spaces, percent signs, '..' or a trailing slash",
         )
-    yield from rule("version", lambda text: _VERSION.match(text), "must be a version such as 2.4.11")
+    yield from rule("version", _VERSION.match, "must be a version such as 2.4.11")
     yield from rule(
         "archive_checksum",
         lambda text: re.fullmatch("sha256:[0-9a-f]{64}", text),
