@@ -1,6 +1,7 @@
 """The stand-in's archives: layout, reproducible bytes, refused requests, and the jar that is kept beside its source."""
 
 import io
+import os
 import re
 import stat
 import subprocess
@@ -108,6 +109,19 @@ def test_a_second_build_writes_nothing_to_the_cache(tmp_path: Path, monkeypatch:
     assert copy.read_bytes() == build.cached("2.4.11").read_bytes()
     assert list(copy.parent.iterdir()) == [copy]
     assert stat.S_IMODE(copy.stat().st_mode) & 0o444
+
+
+def test_a_build_removes_archives_nobody_asked_for_within_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jre, "CACHE", tmp_path)
+    old, used = (build.cached(version, build.WINDOWS) for version in ("2.4.1", "2.4.11"))
+    for path in (old, used):
+        os.utime(path, (0, 0))
+    assert build.cached("2.4.11", build.WINDOWS) == used
+    build.cached("2.4.12", build.WINDOWS)
+    assert used.exists()
+    assert not old.parent.exists()
 
 
 def test_a_build_without_index_uses_the_cached_runtime(monkeypatch: pytest.MonkeyPatch) -> None:

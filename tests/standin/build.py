@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +37,8 @@ def build_archive(
 def cached(version: str, platform: str = LINUX, settings: Mapping[str, str] | None = None) -> Path:
     """Return the path of the archive below the checkout's .cache/standin/, built unless it is there.
 
-    Takes the arguments of build_archive. The file is shared: copy it before changing it.
+    Takes the arguments of build_archive. The file is shared: copy it before changing it. A build removes archives that
+    nobody asked for within a day.
     """
     if not re.fullmatch(r"\d+\.\d+(\.\d+)?", version):
         raise BuildRefused("version", "must be numbers with dots", version, "for example 2.4.11")
@@ -45,7 +47,10 @@ def cached(version: str, platform: str = LINUX, settings: Mapping[str, str] | No
     told = checked(settings or {})
     folder = jre.CACHE / "standin" / _key(version, platform, told)
     path = folder / _NAMES[platform].format(version)
-    if not path.exists():
+    if path.exists():
+        os.utime(path)
+    else:
+        _prune(folder.parent)
         folder.mkdir(parents=True, exist_ok=True)
         handle, part = tempfile.mkstemp(dir=folder)
         os.close(handle)
@@ -53,6 +58,13 @@ def cached(version: str, platform: str = LINUX, settings: Mapping[str, str] | No
         Path(part).chmod(0o644)
         Path(part).replace(path)
     return path
+
+
+def _prune(cache: Path) -> None:
+    too_old = time.time() - 24 * 3600
+    for archive in cache.glob("*/dynamsoft_dls-*"):
+        if archive.stat().st_mtime < too_old:
+            shutil.rmtree(archive.parent)
 
 
 def _key(version: str, platform: str, settings: Mapping[str, str]) -> str:
