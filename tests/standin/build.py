@@ -64,7 +64,7 @@ def _prune(cache: Path) -> None:
     too_old = time.time() - 24 * 3600
     for archive in cache.glob("*/dynamsoft_dls-*"):
         if archive.stat().st_mtime < too_old:
-            shutil.rmtree(archive.parent)
+            shutil.rmtree(archive.parent, ignore_errors=True)  # another build may be at it
 
 
 def _key(version: str, platform: str, settings: Mapping[str, str]) -> str:
