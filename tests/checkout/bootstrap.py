@@ -63,6 +63,7 @@ def install(root: Path, lock: str) -> None:
         if lock == "requirements.lock":
             _make(root)
         else:
+            _say(f"Adding the packages of {lock} to .venv (first use, a minute or two) ...")
             _pip_install(root, lock)
         _write_marker(root, lock)
 
@@ -158,7 +159,7 @@ def _pip_install(root: Path, lock: str) -> None:
                 total -= 1
             elif found := re.match(r"(?:Collecting|Processing|Requirement already satisfied:) ([^\s;]+)", line):
                 done += 1
-                _say(f"  [{done:2}/{total}] {found.group(1).rpartition('/')[2].replace('==', ' ')}")
+                _say(f"  [{done:2}/{total}] {_name_and_version(found.group(1))}")
             elif line.startswith("Installing collected"):
                 _say("  installing")
     if pip.returncode != 0:
@@ -167,6 +168,11 @@ def _pip_install(root: Path, lock: str) -> None:
             f"{lock}: every package must install, got exit {pip.returncode} from pip\n  {last}\n"
             "HINT: check the network and PIP_INDEX_URL, then run the same command again: finished downloads are kept"
         )
+
+
+def _name_and_version(source: str) -> str:
+    """`rich 15.0.0`, from pip's words for a requirement (rich==15.0.0) or a file (.../rich-15.0.0-py3-none-any.whl)."""
+    return re.sub(r"(==|-)(\d[^-]*)(-.*)?$", r" \2", source.rpartition("/")[2], count=1)
 
 
 def _run(command: list[str]) -> None:

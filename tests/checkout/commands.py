@@ -52,9 +52,9 @@ def bench() -> None:
 def bench_install(rounds: int, as_json: bool) -> None:
     """Time the playbook against a shell script that does the same on the same kind of container."""
     need_development_packages()
-    from benchmarks import install  # noqa: PLC0415
+    from benchmarks.install import main  # noqa: PLC0415
 
-    install.main(rounds=rounds, as_json=as_json)
+    main(rounds=rounds, as_json=as_json)
 
 
 def need_development_packages() -> None:

@@ -1,0 +1,74 @@
+"""The lab and the test runner, as far as they can be checked without a container engine."""
+
+from pathlib import Path
+
+import pytest
+
+from dlsctl import Refused
+from tests.checkout import play, suite
+from tests.lab import hosts, images
+
+
+def test_the_tag_of_an_image_changes_with_what_goes_into_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = images.find("debian12")
+    before = image.tag
+    assert image.tag == before
+    monkeypatch.setattr(images, "BASE_PACKAGES", (*images.BASE_PACKAGES, "vim"))
+    assert image.tag != before
+
+
+def test_an_image_of_a_registry_replaces_the_labs_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DLS_LAB_IMAGE_DEBIAN12", "registry.example/debian:12")
+    assert images.find("debian12").tag == "registry.example/debian:12"
+
+
+def test_an_unknown_image_is_refused_with_the_names_there_are() -> None:
+    with pytest.raises(Refused, match=r"image: must be one of .*debian12.*, got debian99\nHINT: "):
+        images.find("debian99")
+
+
+def test_two_labs_share_no_name() -> None:
+    assert hosts.Lab("a").identifier != hosts.Lab("b").identifier
+
+
+def test_the_counts_of_a_recap_are_read_by_host() -> None:
+    recap = play.read_recap(
+        "changed: [a]\nPLAY RECAP ****\n"
+        "lab-a  : ok=3    changed=1    unreachable=0    failed=0\nlab-b  : ok=2  changed=0  unreachable=0  failed=0\n"
+    )
+    assert recap["lab-a"]["changed"] == 1
+    assert play.Result(0, "", recap).changed == 1
+    assert play.read_recap("changed: [a]\nERROR! no recap\n") == {}
+
+
+def test_only_changes_and_failures_of_a_play_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    teller = play.Teller()
+    lines = [
+        "PLAY [Install] ***",
+        "TASK [role : Look] ****",
+        "ok: [a]",
+        "TASK [role : Write it] ****",
+        "changed: [a] => (item=1)",
+        "changed: [a] => (item=2)",
+        "TASK [Start it] ****",
+        "fatal: [a]: FAILED! =>",
+        "    msg: no",
+        "PLAY RECAP ****",
+        "a : ok=1",
+    ]
+    for line in lines:
+        teller.tell(line + "\n")
+    assert capsys.readouterr().out.splitlines() == ["  Write it", "fatal: [a]: FAILED! =>", "    msg: no"]
+
+
+def test_a_junit_report_is_counted_with_the_reason_of_each_skip(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text(
+        '<testsuites><testsuite><testcase classname="m" name="good"/>'
+        '<testcase classname="m" name="bad"><failure/></testcase>'
+        '<testcase classname="m" name="broken"><error/></testcase>'
+        '<testcase classname="m" name="left"><skipped message="no engine"/></testcase></testsuite></testsuites>'
+    )
+    counts = suite.read_junit(report)
+    assert str(counts) == "1 passed, 2 failed, 1 skipped"
+    assert counts.skipped == ["m::left: no engine"]
