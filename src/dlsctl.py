@@ -38,7 +38,21 @@ import tarfile
 import time
 import unicodedata
 import zlib
-from typing import BinaryIO, Callable, Container, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Any,
+    BinaryIO,
+    Callable,
+    Container,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+)
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED, EXIT_UNHEALTHY, EXIT_DIFFERS, EXIT_REFUSED, EXIT_BUSY, EXIT_BLOCKED = (
     range(9)
@@ -775,11 +789,22 @@ def _settle(installed: Sequence[Member], into: str) -> None:
 
 # --- Archives end ---
 
+# How the parts of this program pass things on. A release's record is {version, archive_sha256, installed, line, members};
+# an entry of a state {path, change, kind, mode, size, sha256}; a step of a plan {step, path or version}; an error of a
+# schema (where, rule, got); the answer of a verb (exit code, JSON, text).
+Account = Tuple[int, int]
+Release = Dict[str, Any]
+Entry = Dict[str, Any]
+Step = Dict[str, Any]
+Error = Tuple[str, str, Optional[str]]
+Spec = Dict[str, Any]
+Answer = Tuple[int, Any, str]
+
 
 # --- Files: nothing half-written is ever seen under its final name ---
 
 
-def sync_folder(path):
+def sync_folder(path: str) -> None:
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -787,7 +812,7 @@ def sync_folder(path):
         os.close(handle)
 
 
-def write_atomic(path, data, mode=0o644, owner=None):
+def write_atomic(path: str, data: bytes, mode: int = 0o644, owner: Optional[Account] = None) -> None:
     """Replace the file `path` by the bytes `data` in one rename, flushed to disk; `owner` is (uid, gid)."""
     temporary = path + ".dlsctl-new"
     with contextlib.suppress(FileNotFoundError):
@@ -804,7 +829,7 @@ def write_atomic(path, data, mode=0o644, owner=None):
     sync_folder(os.path.dirname(path))
 
 
-def read_bytes(path):
+def read_bytes(path: str) -> Optional[bytes]:
     """The content of a regular file, or None where there is none."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
@@ -816,7 +841,7 @@ def read_bytes(path):
         return stream.read()
 
 
-def read_json(path):
+def read_json(path: str) -> Any:
     data = read_bytes(path)
     if data is None:
         return None
@@ -826,11 +851,11 @@ def read_json(path):
         raise Refused(path, "must be JSON", error, "correct or remove the file") from None
 
 
-def write_json(path, value, mode=0o644):
+def write_json(path: str, value: Any, mode: int = 0o644) -> None:
     write_atomic(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode(), mode)
 
 
-def sha256_file(path):
+def sha256_file(path: str) -> str:
     digest = hashlib.sha256()
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     with os.fdopen(handle, "rb") as stream:
@@ -847,7 +872,7 @@ DEFAULT_CONFIG = "/etc/dls/dlsctl.json"
 class Installation:
     """The paths and settings of one DLS on this host."""
 
-    def __init__(self, settings):
+    def __init__(self, settings: Dict[str, Any]) -> None:
         self.home = settings["home"]
         self.config_dir = settings["config_dir"]
         self.backup_dir = settings["backup_dir"]
@@ -867,7 +892,7 @@ class Installation:
         self.console_log = os.path.join(self.kit, "console.log")
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str) -> "Installation":
         settings = read_json(path)
         if settings is None:
             raise Problem(path, "must exist", None, "install the server first, or name its configuration with --config")
@@ -878,35 +903,35 @@ class Installation:
                 path, "must hold every setting of the server", "no {}".format(error), "deploy the server again"
             ) from None
 
-    def release_dir(self, version):
+    def release_dir(self, version: str) -> str:
         return os.path.join(self.releases, version)
 
-    def record_path(self, version):
+    def record_path(self, version: str) -> str:
         return os.path.join(self.kit, "releases", version + ".json")
 
-    def unit_path(self):
+    def unit_path(self) -> str:
         return "/etc/systemd/system/{}.service".format(self.service)
 
-    def current_version(self):
+    def current_version(self) -> Optional[str]:
         """The version that `current` points to, or None."""
         try:
             return os.path.basename(os.readlink(self.current_link))
         except OSError:
             return None
 
-    def release(self, version=None):
+    def release(self, version: Optional[str] = None) -> Release:
         """The record of a release: version, archive checksum, vendor facts of its line, manifest."""
         version = version or self.current_version()
-        record = read_json(self.record_path(version)) if version else None
+        record: Optional[Release] = read_json(self.record_path(version)) if version else None
         if record is None:
             raise Problem(self.home, "must hold an installed release", version, "install one first")
         record["members"] = [Member(*fields) for fields in record["members"]]
         return record
 
-    def is_installed(self, version):
+    def is_installed(self, version: str) -> bool:
         return os.path.isdir(self.release_dir(version)) and os.path.isfile(self.record_path(version))
 
-    def account(self):
+    def account(self) -> Optional[Account]:
         """The (uid, gid) that owns and runs the server, or None for whoever runs this program."""
         if os.geteuid() != 0 or self.launch != "direct":
             return None
@@ -921,7 +946,7 @@ class Installation:
 
 
 @contextlib.contextmanager
-def locked(inst):
+def locked(inst: Installation) -> Iterator[None]:
     """Hold the installation's lock; refuse at once when another process holds it. Unfinished work is undone first."""
     for folder in (inst.home, inst.kit, os.path.join(inst.kit, "releases"), inst.releases, inst.archives):
         if not os.path.isdir(folder):
@@ -956,7 +981,7 @@ class Blocked(Problem):
 
 
 @contextlib.contextmanager
-def journaled(inst, verb, **facts):
+def journaled(inst: Installation, verb: str, **facts: Any) -> Iterator[None]:
     """Record on disk that `verb` has begun; the record goes when the block ends without an error.
 
     A process that dies inside the block leaves the record, and `recover` undoes or finishes the work.
@@ -973,7 +998,7 @@ def journaled(inst, verb, **facts):
     sync_folder(inst.kit)
 
 
-def recover(inst):
+def recover(inst: Installation) -> Optional[str]:
     """Undo or finish what a process that died has left; returns the verb, or None where nothing was left."""
     path = os.path.join(inst.kit, "journal.json")
     journal = read_json(path)
@@ -985,28 +1010,29 @@ def recover(inst):
         )
     RECOVERIES[journal["verb"]](inst, journal["facts"])
     os.unlink(path)
-    return journal["verb"]
+    verb: str = journal["verb"]
+    return verb
 
 
-def utc_now():
+def utc_now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 # --- Releases: an archive, unpacked and recorded ---
 
 
-def staging_dir(inst, version):
+def staging_dir(inst: Installation, version: str) -> str:
     return os.path.join(inst.releases, ".{}.partial".format(version))
 
 
-def undo_install(inst, facts):
+def undo_install(inst: Installation, facts: Dict[str, Any]) -> None:
     shutil.rmtree(staging_dir(inst, facts["version"]), ignore_errors=True)
     if not os.path.isdir(inst.release_dir(facts["version"])):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(inst.record_path(facts["version"]))
 
 
-def install(inst, archive_path, sha256, version, line):
+def install(inst: Installation, archive_path: str, sha256: str, version: str, line: Dict[str, Any]) -> bool:
     """Unpack a vendor archive as release `version` beside any other; True where it was not there before.
 
     `sha256` is the pinned checksum; `line` holds the vendor's facts of the release line: `argv`, `mode`, `server_port`,
@@ -1034,7 +1060,7 @@ def install(inst, archive_path, sha256, version, line):
     return True
 
 
-def pinned_archive(path, sha256, version):
+def pinned_archive(path: str, sha256: str, version: str) -> Archive:
     """Read a Linux archive and refuse it unless it is the one that was pinned."""
     archive = read_tar(path)
     for what, wanted, found in (
@@ -1052,7 +1078,7 @@ def pinned_archive(path, sha256, version):
     return archive
 
 
-def place_release(inst, archive_path, archive, line):
+def place_release(inst: Installation, archive_path: str, archive: Archive, line: Dict[str, Any]) -> None:
     staging = staging_dir(inst, archive.version)
     os.mkdir(staging, 0o755)
     members = unpack_tar(archive_path, staging, archive, ArchiveLimits())
@@ -1081,7 +1107,7 @@ def place_release(inst, archive_path, archive, line):
     sync_folder(inst.releases)
 
 
-def give_to(folder, account):
+def give_to(folder: str, account: Optional[Account]) -> None:
     """Make `account` the owner of a tree; links themselves, not what they point to."""
     if account is None:
         return
@@ -1091,7 +1117,7 @@ def give_to(folder, account):
             os.chown(os.path.join(parent, name), *account, follow_symlinks=False)
 
 
-def point_current(inst, version):
+def point_current(inst: Installation, version: str) -> None:
     """Move `current` to a release in one rename."""
     temporary = inst.current_link + ".new"
     with contextlib.suppress(FileNotFoundError):
@@ -1104,7 +1130,7 @@ def point_current(inst, version):
 # --- State: what is on disk minus what the archive's manifest says ---
 
 
-def state(inst, version=None):
+def state(inst: Installation, version: Optional[str] = None) -> List[Entry]:
     """What differs from the manifest: a list of {path, change, kind, mode, size, sha256}, sorted by path.
 
     `change` is added, modified or removed. Files that the kit placed or edited, untouched since, are left out.
@@ -1129,14 +1155,14 @@ def state(inst, version=None):
     return sorted(found, key=lambda entry: entry["path"])
 
 
-def walk(base):
+def walk(base: str) -> Iterator[str]:
     """Every path below `base`, relative to it; links are not followed."""
     for parent, folders, files in os.walk(base):
         for name in folders + files:
             yield os.path.relpath(os.path.join(parent, name), base)
 
 
-def describe(base, path):
+def describe(base: str, path: str) -> Entry:
     full = os.path.join(base, path)
     status = os.lstat(full)
     entry = {"path": path, "mode": "{:04o}".format(stat.S_IMODE(status.st_mode)), "size": 0, "sha256": None}
@@ -1149,20 +1175,22 @@ def describe(base, path):
     return dict(entry, kind="special")
 
 
-def differs(member, actual):
+def differs(member: Member, actual: Entry) -> bool:
     if member.kind != actual["kind"]:
         return True
     if member.kind == "link":
-        return member.link != actual["link"]
-    return int(actual["mode"], 8) != member.mode or (member.kind == "file" and member.sha256 != actual["sha256"])
+        return bool(member.link != actual["link"])
+    same_content = member.kind != "file" or member.sha256 == actual["sha256"]
+    return not same_content or int(actual["mode"], 8) != member.mode
 
 
-def kit_files(inst, version):
+def kit_files(inst: Installation, version: str) -> Dict[str, str]:
     """Files inside a release that the kit placed or edited: path to SHA-256 as the kit left it."""
-    return (read_json(os.path.join(inst.kit, "edits.json")) or {}).get(version, {})
+    edits: Dict[str, Dict[str, str]] = read_json(os.path.join(inst.kit, "edits.json")) or {}
+    return edits.get(version, {})
 
 
-def write_release_file(inst, version, path, data, mode):
+def write_release_file(inst: Installation, version: str, path: str, data: bytes, mode: int) -> None:
     """Write a file of ours into a release and record it, so that it is not taken for the server's state."""
     edits_path = os.path.join(inst.kit, "edits.json")
     edits = read_json(edits_path) or {}
@@ -1176,26 +1204,27 @@ def write_release_file(inst, version, path, data, mode):
 # --- Configuration: dls.json and the ports ---
 
 # Vendor documentation, "Main and standby servers": first the main, then the standby, one of them this host.
+SERVERS_SCHEMA = {
+    "type": "array",
+    "minItems": 2,
+    "maxItems": 2,
+    "uniqueItems": True,
+    "contains": {"const": "self"},
+    "items": {"type": "string", "pattern": "^(self|https?://[^\\s/]+(/\\S*)?)$"},
+}
 DLS_JSON_SCHEMA = {
     "type": "object",
     "required": ["servers"],
     "properties": {
         "serverMode": {"type": "string"},
-        "servers": {
-            "type": "array",
-            "minItems": 2,
-            "maxItems": 2,
-            "uniqueItems": True,
-            "contains": {"const": "self"},
-            "items": {"type": "string", "pattern": "^(self|https?://[^\\s/]+(/\\S*)?)$"},
-        },
+        "servers": SERVERS_SCHEMA,
         "bDynamHost": {"type": "boolean"},
     },
 }
 JSON_TYPES = {"object": dict, "array": list, "string": str, "boolean": bool}
 
 
-def schema_errors(schema, value, where="dls.json"):
+def schema_errors(schema: Dict[str, Any], value: Any, where: str = "dls.json") -> List[Error]:
     """The ways in which `value` breaks `schema`: (where, rule, got). Knows the keywords that DLS_JSON_SCHEMA uses."""
     if "const" in schema and value != schema["const"]:
         return [(where, "must be {}".format(schema["const"]), repr(value))]
@@ -1210,16 +1239,18 @@ def schema_errors(schema, value, where="dls.json"):
     return []
 
 
-def object_errors(schema, value, where):
-    errors = [(where, "must hold {}".format(key), None) for key in schema.get("required", []) if key not in value]
+def object_errors(schema: Dict[str, Any], value: Dict[str, Any], where: str) -> List[Error]:
+    errors: List[Error] = [
+        (where, "must hold {}".format(key), None) for key in schema.get("required", []) if key not in value
+    ]
     for key, part in schema.get("properties", {}).items():
         if key in value:
             errors += schema_errors(part, value[key], "{}/{}".format(where, key))
     return errors
 
 
-def array_errors(schema, value, where):
-    errors = []
+def array_errors(schema: Dict[str, Any], value: List[Any], where: str) -> List[Error]:
+    errors: List[Error] = []
     shown = json.dumps(value)
     if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
         errors.append((where, "must have {} entries".format(schema["minItems"]), shown))
@@ -1232,7 +1263,7 @@ def array_errors(schema, value, where):
     return errors
 
 
-def wanted_dls_json(inst, base):
+def wanted_dls_json(inst: Installation, base: str) -> Optional[bytes]:
     """The bytes that a release's dls.json should have, or None where the kit has no say in it.
 
     The keys of `<config_dir>/dls.json` win; every other key stays as it is in the release, or as its sample has it.
@@ -1249,7 +1280,7 @@ def wanted_dls_json(inst, base):
     return read_bytes(path) if merged == existing else (json.dumps(merged, indent=2) + "\n").encode()
 
 
-def sample_keys(base):
+def sample_keys(base: str) -> Dict[str, Any]:
     try:
         sample = read_json(os.path.join(base, "dls.json.sample"))
     except Refused:
@@ -1257,7 +1288,7 @@ def sample_keys(base):
     return sample if isinstance(sample, dict) else {}
 
 
-def startup_with_ports(script, server_port, data_port, line):
+def startup_with_ports(script: bytes, server_port: int, data_port: int, line: Dict[str, Any]) -> bytes:
     """The vendor's start script with the ports set in its command line, as the vendor documents it.
 
     >>> startup_with_ports(b"java --server.port=48080", 8080, 30201, {"server_port": 48080, "data_port": 30201})
@@ -1269,9 +1300,7 @@ def startup_with_ports(script, server_port, data_port, line):
         if re.search(pattern, script):
             script = re.sub(pattern, text, script)
         elif port != line[option + "_port"]:
-            script, count = re.subn(
-                b"--server\\.port=\\d+", lambda match, text=text: match.group(0) + b" " + text, script
-            )
+            script, count = re.subn(rb"(--server\.port=\d+)", rb"\1 " + text, script)
             if not count:
                 raise Refused(
                     "startup.sh",
@@ -1291,7 +1320,7 @@ class Unhealthy(Problem):
     code = EXIT_UNHEALTHY
 
 
-def run(argv, **options):
+def run(argv: Sequence[str], **options: Any) -> Tuple[int, str]:
     """Run a command to its end and return (exit code, output)."""
     done = subprocess.run(
         argv,
@@ -1305,7 +1334,7 @@ def run(argv, **options):
     return done.returncode, done.stdout
 
 
-def systemctl(*words):
+def systemctl(*words: str) -> str:
     code, output = run(["systemctl", "--no-ask-password", *words])
     if code:
         raise Problem(
@@ -1317,14 +1346,14 @@ def systemctl(*words):
     return output
 
 
-def unit_properties(service):
+def unit_properties(service: str) -> Dict[str, str]:
     """What systemd knows of a unit; an unknown unit has LoadState not-found."""
     names = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID"
     code, output = run(["systemctl", "show", service + ".service", "--property=" + names])
     return dict(line.split("=", 1) for line in output.splitlines() if "=" in line) if code == 0 else {}
 
 
-def server_processes(inst):
+def server_processes(inst: Installation) -> List[int]:
     """Process ids of everything that runs from a release of this installation, with all descendants, in order.
 
     Only processes that this user may look into are found.
@@ -1339,17 +1368,17 @@ def server_processes(inst):
         found |= children
 
 
-def process_stat(pid):
+def process_stat(pid: int) -> List[str]:
     """The fields of proc(5)'s stat after the command's name, so field N of the manual is at N - 3; empty when gone."""
     return (read_proc("/proc/{}/stat".format(pid)) or "").rpartition(") ")[2].split()
 
 
-def parent_of(pid):
+def parent_of(pid: int) -> int:
     fields = process_stat(pid)
     return int(fields[1]) if fields else 0
 
 
-def runs_from(pid, releases):
+def runs_from(pid: int, releases: str) -> bool:
     """Whether a process's program is a file below `releases`, be it a binary or a script run by a shell."""
     process = "/proc/{}/".format(pid)
     try:
@@ -1366,19 +1395,19 @@ def runs_from(pid, releases):
     return script.startswith(releases) and os.path.isfile(script)
 
 
-def is_running(inst):
+def is_running(inst: Installation) -> bool:
     if inst.supervisor == "systemd":
         return unit_properties(inst.service).get("ActiveState") in ("active", "activating", "reloading")
     return bool(server_processes(inst))
 
 
-def server_argv(inst, record):
+def server_argv(inst: Installation, record: Release) -> List[str]:
     """The documented command line of a release, with this installation's ports; run it inside the release's folder."""
     words = dict(version=record["version"], server_port=inst.server_port, data_port=inst.data_port)
     return [word.format(**words) for word in record["line"]["argv"]]
 
 
-def launch_inputs(inst, record):
+def launch_inputs(inst: Installation, record: Release) -> List[str]:
     """The files that a start reads."""
     base = inst.release_dir(record["version"])
     paths = [os.path.join(base, "dls.json")]
@@ -1389,7 +1418,7 @@ def launch_inputs(inst, record):
     return paths
 
 
-def launch_digest(inst, record):
+def launch_digest(inst: Installation, record: Release) -> str:
     """One hash over all that a start reads; a server started with another one has to be restarted."""
     inputs = [read_bytes(path) or b"" for path in launch_inputs(inst, record)]
     if inst.launch == "direct":
@@ -1400,7 +1429,7 @@ def launch_digest(inst, record):
     return digest.hexdigest()
 
 
-def is_stale(inst, record):
+def is_stale(inst: Installation, record: Release) -> bool:
     """Whether the running server was started with anything but what the configuration says now."""
     started = read_json(os.path.join(inst.kit, "started.json")) or {}
     if started.get("digest") != launch_digest(inst, record):
@@ -1413,7 +1442,7 @@ def is_stale(inst, record):
     return age is not None and max(changed, default=0) > time.time() - age + 1
 
 
-def server_age(inst):
+def server_age(inst: Installation) -> Optional[float]:
     """Seconds since the server's first process started (proc(5): field 22 of stat, in clock ticks), or None."""
     uptime = float((read_proc("/proc/uptime") or "0").split()[0])
     ages = []
@@ -1424,7 +1453,7 @@ def server_age(inst):
     return max(ages, default=None)
 
 
-def start(inst):
+def start(inst: Installation) -> bool:
     """Start the server, without waiting for its health; True where it was not running."""
     record = inst.release()
     if is_running(inst):
@@ -1448,12 +1477,12 @@ def start(inst):
     return True
 
 
-def launch_process(inst, record):
+def launch_process(inst: Installation, record: Release) -> None:
     """Start the server without a supervisor, detached from this process; its output goes to kit/console.log."""
     argv = ["./startup.sh"] if inst.launch == "vendor" else server_argv(inst, record)
     account = inst.account()
 
-    def become():
+    def become() -> None:
         os.umask(0o027)
         if account:
             os.setgroups([])
@@ -1481,7 +1510,7 @@ def launch_process(inst, record):
             raise Unhealthy("startup.sh", "must succeed", "exit code {}".format(code), "see " + inst.console_log)
 
 
-def stop(inst):
+def stop(inst: Installation) -> bool:
     """Stop the server and wait until it is gone; True where it was running. What does not end in time is killed."""
     was_running = is_running(inst)
     if inst.supervisor == "systemd":
@@ -1504,7 +1533,7 @@ def stop(inst):
     )
 
 
-def wait_until(condition, seconds):
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -1513,11 +1542,11 @@ def wait_until(condition, seconds):
     return True
 
 
-def portal_url(inst, record):
+def portal_url(inst: Installation, record: Release) -> str:
     return "http://127.0.0.1:{}{}".format(inst.server_port, record["line"]["health_path"])
 
 
-def portal_error(inst, record, timeout=5):
+def portal_error(inst: Installation, record: Release, timeout: float = 5) -> Optional[str]:
     """Why the portal is not healthy, or None when this installation's own server answers 200."""
     connection = http.client.HTTPConnection("127.0.0.1", inst.server_port, timeout=timeout)
     try:
@@ -1539,7 +1568,7 @@ def portal_error(inst, record, timeout=5):
 SETTLE_SECONDS = 2
 
 
-def wait_healthy(inst, timeout=None, settle=SETTLE_SECONDS):
+def wait_healthy(inst: Installation, timeout: Optional[float] = None, settle: float = SETTLE_SECONDS) -> float:
     """Wait until the portal has answered for `settle` seconds from the same processes; returns the seconds it took.
 
     Raises Unhealthy, with the last lines of the log, at the deadline or when the server is gone.
@@ -1568,11 +1597,11 @@ def wait_healthy(inst, timeout=None, settle=SETTLE_SECONDS):
         time.sleep(0.2)
 
 
-def log_text(inst, count):
+def log_text(inst: Installation, count: int) -> str:
     return "\n".join("  " + line for line in log_tail(inst, count)) or "  (nothing)"
 
 
-def log_tail(inst, count):
+def log_tail(inst: Installation, count: int) -> List[str]:
     """The last lines the server has written: to the journal or the console, then to its newest log file."""
     lines = []
     if inst.supervisor == "systemd":
@@ -1595,7 +1624,7 @@ def log_tail(inst, count):
 # --- The host: ports, disk, memory, identity ---
 
 
-def listening_inodes(port):
+def listening_inodes(port: int) -> Set[str]:
     """Socket inodes that listen on a TCP port, from /proc/net/tcp and tcp6 (state 0A is LISTEN)."""
     inodes = set()
     for name in ("/proc/net/tcp", "/proc/net/tcp6"):
@@ -1606,7 +1635,7 @@ def listening_inodes(port):
     return inodes
 
 
-def read_proc(path):
+def read_proc(path: str) -> Optional[str]:
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
             return stream.read()
@@ -1614,7 +1643,7 @@ def read_proc(path):
         return None
 
 
-def port_owner(port):
+def port_owner(port: int) -> Optional[int]:
     """The process that listens on a port: its id, 0 where this user may not know it, None where nobody listens."""
     inodes = listening_inodes(port)
     if not inodes:
@@ -1630,18 +1659,18 @@ def port_owner(port):
     return 0
 
 
-def existing_parent(path):
+def existing_parent(path: str) -> str:
     while not os.path.exists(path):
         path = os.path.dirname(path)
     return path
 
 
-def free_bytes(path):
+def free_bytes(path: str) -> int:
     disk = os.statvfs(existing_parent(path))
     return disk.f_bavail * disk.f_frsize
 
 
-def identity():
+def identity() -> Dict[str, Any]:
     """The labels that the vendor binds a licence to, as far as this user can read them.
 
     Vendor documentation: processor id, MAC address, machine id and motherboard serial number. The last two identify the
@@ -1665,11 +1694,11 @@ def identity():
     }
 
 
-def hashed(text):
+def hashed(text: Optional[str]) -> Optional[str]:
     return hashlib.sha256(text.strip().encode()).hexdigest() if text and text.strip() else None
 
 
-def os_release():
+def os_release() -> Dict[str, str]:
     """ID, ID_LIKE and VERSION_ID of os-release(5)."""
     text = read_proc("/etc/os-release") or read_proc("/usr/lib/os-release") or ""
     return {key: value.strip("\"'") for key, value in re.findall(r"^([A-Z_]+)=(.*)$", text, re.M)}
@@ -1678,7 +1707,7 @@ def os_release():
 # --- Apply: make the running server what the configuration says ---
 
 
-def plan(inst, version=None):
+def plan(inst: Installation, version: Optional[str] = None) -> List[Step]:
     """What `apply` would do now, as a list of steps in order; empty where the host is as configured."""
     steps = []
     current = inst.current_version()
@@ -1707,9 +1736,9 @@ def plan(inst, version=None):
     return steps
 
 
-def pending_files(inst, record, base):
+def pending_files(inst: Installation, record: Release, base: str) -> List[Tuple[str, Optional[bytes], int]]:
     """Files inside the release that are not as configured: (path, bytes or None to remove, mode)."""
-    pending = []
+    pending: List[Tuple[str, Optional[bytes], int]] = []
     wanted = wanted_dls_json(inst, base)
     actual = read_bytes(os.path.join(base, "dls.json"))
     if wanted is not None and wanted != actual:
@@ -1720,19 +1749,19 @@ def pending_files(inst, record, base):
         pending.append(("dls.json", None, 0o644))
     if inst.launch == "vendor":
         path = os.path.join(base, "startup.sh")
-        script = read_bytes(path)
+        script = read_bytes(path) or b""
         wanted = startup_with_ports(script, inst.server_port, inst.data_port, record["line"])
         if wanted != script:
             pending.append(("startup.sh", wanted, stat.S_IMODE(os.stat(path).st_mode)))
     return pending
 
 
-def apply(inst, version=None):
+def apply(inst: Installation, version: Optional[str] = None) -> List[Step]:
     """Write what is pending, start or restart the server where due, wait for its health; returns the steps taken."""
     steps = plan(inst, version)
     names = [step["step"] for step in steps]
-    version = version or inst.current_version()
     record = inst.release(version)
+    version = str(record["version"])
     base = inst.release_dir(version)
     if "restart" in names:
         stop(inst)
@@ -1756,7 +1785,7 @@ def apply(inst, version=None):
 # --- Uninstall ---
 
 
-def uninstall(inst, purge=False):
+def uninstall(inst: Installation, purge: bool = False) -> Optional[str]:
     """Stop the server and remove its releases and records. Returns the path of the saved state, or None.
 
     What the server wrote is saved to the backup folder first, unless `purge`.
@@ -1772,7 +1801,7 @@ def uninstall(inst, purge=False):
     return saved
 
 
-def remove_releases(inst, _facts):
+def remove_releases(inst: Installation, _facts: Dict[str, Any]) -> None:
     """Remove the releases, their archives and records; begun once, it is always finished."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(inst.current_link)
@@ -1780,7 +1809,7 @@ def remove_releases(inst, _facts):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def save_state(inst, version):
+def save_state(inst: Installation, version: str) -> Optional[str]:
     """Write all that differs from the manifest to a tar file in the backup folder; None where nothing does."""
     entries = [entry for entry in state(inst, version) if entry["change"] != "removed" and entry["kind"] != "special"]
     if not entries:
@@ -1809,7 +1838,7 @@ RECOVERIES = {"install": undo_install, "uninstall": remove_releases}
 # --- Look and preflight: what the host is, and whether it can become what the variables say ---
 
 
-def look(spec, inst):
+def look(spec: Spec, inst: Installation) -> Dict[str, Any]:
     """Everything a deployment engine needs to know of the host before it acts, in one answer.
 
     `spec` may hold `files` (expected configuration files: path and sha256), `packages` and `user`.
@@ -1834,7 +1863,7 @@ def look(spec, inst):
     return seen
 
 
-def findings(spec, inst, seen):
+def findings(spec: Spec, inst: Installation, seen: Dict[str, Any]) -> List[str]:
     """What is not as it should be on a host where the server is installed: one text each."""
     wanted = spec["values"].get(spec["prefix"] + "version")
     if seen["current"] is None:
@@ -1873,22 +1902,22 @@ def findings(spec, inst, seen):
     return [str(problem) for problem in found]
 
 
-def is_enabled(inst):
+def is_enabled(inst: Installation) -> bool:
     if inst.supervisor != "systemd":
         return True
     return has_systemd() and unit_properties(inst.service).get("UnitFileState") == "enabled"
 
 
-def text_of(path):
+def text_of(path: str) -> Optional[str]:
     data = read_bytes(path)
     return None if data is None else data.decode(errors="replace")
 
 
-def list_folder(path):
+def list_folder(path: str) -> List[str]:
     return os.listdir(path) if os.path.isdir(path) else []
 
 
-def pending_steps(inst, current):
+def pending_steps(inst: Installation, current: Optional[str]) -> List[Step]:
     if not current or not inst.is_installed(current):
         return []
     try:
@@ -1897,7 +1926,7 @@ def pending_steps(inst, current):
         return [{"step": "fail", "why": str(problem)}]
 
 
-def is_as_expected(item):
+def is_as_expected(item: Dict[str, Any]) -> bool:
     """Whether a file has the expected content and mode and the right owner (the user who runs this)."""
     try:
         status = os.lstat(item["path"])
@@ -1913,7 +1942,7 @@ def is_as_expected(item):
     )
 
 
-def missing_packages(names):
+def missing_packages(names: List[str]) -> List[str]:
     """Which of the distribution's packages are not installed; dpkg is asked once."""
     if not names:
         return []
@@ -1922,7 +1951,7 @@ def missing_packages(names):
     return [name for name in names if name not in installed]
 
 
-def user_exists(name):
+def user_exists(name: str) -> bool:
     try:
         pwd.getpwnam(name)
     except KeyError:
@@ -1930,18 +1959,18 @@ def user_exists(name):
     return True
 
 
-def has_systemd():
+def has_systemd() -> bool:
     return os.path.isdir("/run/systemd/system")
 
 
-def variable_problems(spec):
+def variable_problems(spec: Spec) -> Iterator[Problem]:
     """Misspelt names, missing and wrongly typed values, from the variables' own specification.
 
     `spec` holds `options` (an argument specification), `values`, `known` (every name of every role) and `prefix`.
     """
     options, values = spec["options"], spec["values"]
-    for name in sorted(set(spec.get("names", values)) - set(spec.get("known", options))):
-        near = nearest(name, spec.get("known", options), spec["prefix"])
+    for name in sorted(set(spec["names"]) - set(spec["known"])):
+        near = nearest(name, spec["known"], spec["prefix"])
         if near or name.startswith(spec["prefix"]):
             hint = "did you mean {}?".format(near) if near else "the variables are listed in docs/variables.md"
             yield Refused(name, "is not a variable of this role", None, hint)
@@ -1962,7 +1991,7 @@ def variable_problems(spec):
             yield Refused(name, "must be one of {}".format(", ".join(option["choices"])), repr(value), set_hint(name))
 
 
-def nearest(name, known, prefix):
+def nearest(name: str, known: Iterable[str], prefix: str) -> Optional[str]:
     """The known name that was probably meant, or None; a shared prefix does not count as likeness."""
     short = name[len(prefix) :] if name.startswith(prefix) else name
     shorts = {other[len(prefix) :] if short != name and other.startswith(prefix) else other: other for other in known}
@@ -1970,11 +1999,11 @@ def nearest(name, known, prefix):
     return shorts[near[0]] if near else None
 
 
-def set_hint(name):
+def set_hint(name: str) -> str:
     return "set {} in the inventory, for example in group_vars/dls.yml".format(name)
 
 
-def coerce(kind, value):
+def coerce(kind: str, value: Any) -> Any:
     """A value as the type of an argument specification, also from text as -e gives it; raises ValueError."""
     if kind == "int" and not isinstance(value, (bool, float)):
         return int(value)
@@ -1995,10 +2024,10 @@ POSITIVE = ("health_timeout", "stop_timeout", "max_clock_skew")
 PATHS = ("home", "config_dir", "data_dir", "backup_dir", "bin_dir")
 
 
-def value_problems(prefix, values):
+def value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem]:
     """Values of the right type that break a rule."""
 
-    def rule(short, test, text, hint=None):
+    def rule(short: str, test: Callable[[Any], Any], text: str, hint: Optional[str] = None) -> Iterator[Problem]:
         value = values.get(prefix + short)
         if value is not None and not test(value):
             yield Refused(prefix + short, text, repr(value), hint or set_hint(prefix + short))
@@ -2039,11 +2068,11 @@ def value_problems(prefix, values):
             )
     servers = values.get(prefix + "servers")
     if servers:
-        for where, text, got in schema_errors(DLS_JSON_SCHEMA["properties"]["servers"], servers, prefix + "servers"):
+        for where, text, got in schema_errors(SERVERS_SCHEMA, servers, prefix + "servers"):
             yield Refused(where, text, got, set_hint(prefix + "servers"))
 
 
-def is_network(text):
+def is_network(text: str) -> bool:
     """Whether systemd's IPAddressAllow takes the text."""
     if text in ("any", "localhost", "link-local", "multicast"):
         return True
@@ -2054,7 +2083,7 @@ def is_network(text):
     return True
 
 
-def host_problems(spec, inst):
+def host_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
     """What keeps this host from becoming what the variables say."""
     values, prefix = spec["values"], spec["prefix"]
     system = os_release()
@@ -2110,12 +2139,13 @@ def host_problems(spec, inst):
     yield from release_problems(spec, inst)
 
 
-def memory_mb():
+def memory_mb() -> int:
     """MiB of memory that the host has."""
-    return int(re.search(r"^MemTotal:\s+(\d+) kB", read_proc("/proc/meminfo") or "MemTotal: 0 kB", re.M).group(1)) >> 10
+    found = re.search(r"^MemTotal:\s+(\d+) kB", read_proc("/proc/meminfo") or "", re.M)
+    return int(found.group(1)) >> 10 if found else 0
 
 
-def port_problems(spec, inst):
+def port_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
     prefix = spec["prefix"]
     ours = server_processes(inst)
     for name, port in (("port", inst.server_port), ("data_port", inst.data_port)):
@@ -2134,7 +2164,7 @@ def port_problems(spec, inst):
             )
 
 
-def release_problems(spec, inst):
+def release_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
     values, prefix = spec["values"], spec["prefix"]
     version, current = values.get(prefix + "version"), inst.current_version()
     if current and version and current != version:
@@ -2180,7 +2210,7 @@ def release_problems(spec, inst):
         )
 
 
-def preflight(spec):
+def preflight(spec: Spec) -> Dict[str, Any]:
     """All that is wrong at once, and the look at the host: {problems, look}. Changes nothing."""
     problems = list(variable_problems(spec))
     problems += value_problems(spec["prefix"], spec["values"])
@@ -2195,7 +2225,7 @@ def preflight(spec):
     return {"problems": [dict(problem.as_dict(), text=str(problem)) for problem in problems], "look": seen}
 
 
-def installation_of(spec):
+def installation_of(spec: Spec) -> Installation:
     """The installation that the variables describe, whether it is there yet or not."""
     length = len(spec["prefix"])
     return Installation({name[length:]: value for name, value in spec["values"].items()})
@@ -2204,13 +2234,14 @@ def installation_of(spec):
 # --- Command line ---
 
 
-def main(arguments=None):
+def main(arguments: Optional[Sequence[str]] = None) -> int:
     options = parser().parse_args(arguments)
     if not getattr(options, "verb", None):
         parser().print_help()
         return EXIT_USAGE
     try:
-        code, answer, text = options.verb(options)
+        verb: Callable[[argparse.Namespace], Answer] = options.verb
+        code, answer, text = verb(options)
     except Problem as problem:
         if options.json:
             print(json.dumps({"error": problem.as_dict()}))
@@ -2225,7 +2256,7 @@ def main(arguments=None):
     return code
 
 
-def parser():
+def parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--config",
@@ -2243,7 +2274,7 @@ def parser():
     )
     verbs = top.add_subparsers(metavar="COMMAND")
 
-    def verb(function, text):
+    def verb(function: Callable[[argparse.Namespace], Answer], text: str) -> argparse.ArgumentParser:
         entry = verbs.add_parser(function.__name__.split("_", 1)[1], parents=[common], help=text, description=text)
         entry.set_defaults(verb=function)
         return entry
@@ -2287,7 +2318,7 @@ def parser():
     return top
 
 
-def verb_status(options):
+def verb_status(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     version = inst.current_version()
     error = portal_error(inst, inst.release()) if version else "not installed"
@@ -2314,19 +2345,19 @@ def verb_status(options):
     return (EXIT_STOPPED if not running else EXIT_OK if answer["healthy"] else EXIT_UNHEALTHY), answer, text
 
 
-def verb_start(options):
+def verb_start(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     with locked(inst):
         changed = start(inst)
     return waited(inst, changed, "started" if changed else "was running already", options)
 
 
-def waited(inst, changed, text, options):
+def waited(inst: Installation, changed: bool, text: str, options: argparse.Namespace) -> Answer:
     seconds = None if options.no_wait else wait_healthy(inst)
     return EXIT_OK, {"changed": changed, "seconds": seconds}, text if seconds is None else "{}, healthy".format(text)
 
 
-def verb_restart(options):
+def verb_restart(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     with locked(inst):
         stop(inst)
@@ -2334,27 +2365,27 @@ def verb_restart(options):
     return waited(inst, True, "restarted", options)
 
 
-def verb_stop(options):
+def verb_stop(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     with locked(inst):
         changed = stop(inst)
     return EXIT_OK, {"changed": changed}, "stopped" if changed else "was stopped already"
 
 
-def verb_health(options):
+def verb_health(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     seconds = wait_healthy(inst, options.timeout, settle=0)
     url = portal_url(inst, inst.release())
     return EXIT_OK, {"healthy": True, "url": url, "seconds": seconds}, "{} answers".format(url)
 
 
-def verb_state(options):
+def verb_state(options: argparse.Namespace) -> Answer:
     entries = state(Installation.load(options.config))
     lines = ["{:9} {}".format(entry["change"], entry["path"]) for entry in entries]
     return EXIT_OK, {"state": entries}, "\n".join(lines) or "nothing differs from the manifest"
 
 
-def verb_verify(options):
+def verb_verify(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     changed = [entry for entry in state(inst) if entry["change"] != "added"]
     version = inst.current_version()
@@ -2368,7 +2399,7 @@ def verb_verify(options):
     )
 
 
-def verb_version(options):
+def verb_version(options: argparse.Namespace) -> Answer:
     record = Installation.load(options.config).release()
     answer = {
         "version": record["version"],
@@ -2378,7 +2409,7 @@ def verb_version(options):
     return EXIT_OK, answer, record["version"]
 
 
-def verb_identity(options):
+def verb_identity(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     labels = identity()
     known = read_json(os.path.join(inst.kit, "identity.json"))
@@ -2388,7 +2419,7 @@ def verb_identity(options):
     return (EXIT_DIFFERS if drift else EXIT_OK), {"labels": labels, "recorded": known, "drift": drift}, "\n".join(lines)
 
 
-def verb_install(options):
+def verb_install(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     with locked(inst):
         changed = install(
@@ -2401,7 +2432,7 @@ def verb_install(options):
     )
 
 
-def verb_apply(options):
+def verb_apply(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     if options.check:
         steps = plan(inst, options.version)
@@ -2412,7 +2443,7 @@ def verb_apply(options):
     return EXIT_OK, {"changed": bool(steps), "steps": steps}, "\n".join(lines) or "nothing to do"
 
 
-def verb_uninstall(options):
+def verb_uninstall(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     with locked(inst):
         saved = uninstall(inst, options.purge)
@@ -2423,20 +2454,20 @@ def verb_uninstall(options):
     )
 
 
-def verb_archive(options):
+def verb_archive(options: argparse.Namespace) -> Answer:
     archive = pinned_archive(options.file, options.sha256, options.version)
     answer = {"platform": archive.platform, "version": archive.version, "sha256": archive.sha256, "size": archive.size}
     return EXIT_OK, answer, "{platform} {version} sha256:{sha256}".format(**answer)
 
 
-def verb_run(options):
+def verb_run(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     argv = server_argv(inst, inst.release())
     os.chdir(inst.current_link)
     os.execv(argv[0], argv)  # noqa: S606 - the server takes this process over
 
 
-def verb_preflight(options):
+def verb_preflight(options: argparse.Namespace) -> Answer:
     answer = preflight(json.loads(options.spec))
     text = "\n".join(problem["text"] for problem in answer["problems"])
     return (EXIT_REFUSED if text else EXIT_OK), answer, text or "ready"
