@@ -789,9 +789,9 @@ def _settle(installed: Sequence[Member], into: str) -> None:
 
 # --- Archives end ---
 
-# How the parts of this program pass things on. A release's record is {version, archive_sha256, installed, line, members};
-# an entry of a state {path, change, kind, mode, size, sha256}; a step of a plan {step, path or version}; an error of a
-# schema (where, rule, got); the answer of a verb (exit code, JSON, text).
+# How the parts of this program pass things on. A release's record is {version, archive_sha256, installed, line,
+# members}; an entry of a state {path, change, kind, mode, size, sha256}; a step of a plan {step, path or version}; an
+# error of a schema (where, rule, got); the answer of a verb (exit code, JSON, text).
 Account = Tuple[int, int]
 Release = Dict[str, Any]
 Entry = Dict[str, Any]
