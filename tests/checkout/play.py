@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlsctl import Problem
-from tests.checkout.paths import PLAYBOOKS, ROOT
+from tests.checkout.paths import CACHE, PLAYBOOKS, ROOT
 
 # Only what changed or failed; a skipped or unchanged task is one line less.
 _SHORT = {"ANSIBLE_DISPLAY_OK_HOSTS": "false", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false"}
@@ -46,7 +46,7 @@ def run(
     with subprocess.Popen(
         command,
         cwd=ROOT,
-        env={**os.environ, **_SHORT, **(environment or {})},
+        env={**os.environ, **_SHORT, "ANSIBLE_HOME": str(CACHE / "ansible"), **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
