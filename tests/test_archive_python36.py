@@ -29,11 +29,14 @@ for path in paths[1:]:
 
 
 def old_python() -> str | None:
-    """Return a Python older than 3.9 of this machine, the oldest first: 3.6 where there is one."""
-    found = [shutil.which(f"python3.{minor}") for minor in (6, 7, 8)]
-    versions = Path.home() / ".pyenv/versions"
-    found += [str(path) for minor in (6, 7, 8) for path in sorted(versions.glob(f"3.{minor}.*/bin/python"))]
-    return next((python for python in found if python and _runs(python)), None)
+    """Return a Python older than 3.9, the oldest first: on PATH, or beside the running one as version managers do."""
+    beside = Path(sys.base_prefix).parent
+    for minor in (6, 7, 8):
+        found = [shutil.which(f"python3.{minor}"), *map(str, sorted(beside.glob(f"*3.{minor}.*/bin/python3")))]
+        for python in filter(None, found):
+            if _runs(python):
+                return python
+    return None
 
 
 def _runs(python: str) -> bool:
