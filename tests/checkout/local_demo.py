@@ -61,8 +61,8 @@ def local_variables(folder: Path) -> dict[str, Any]:
     variables: dict[str, Any] = {
         "ansible_connection": "local",
         "ansible_become": False,
-        # The Python that .venv was made from: its path holds no spaces where the checkout's may.
         "ansible_remote_tmp": str(folder / "tmp"),
+        # The Python that .venv was made from: its path holds no spaces where the checkout's may.
         "ansible_python_interpreter": str(Path(sys.executable).resolve()),
         "dls_server_supervisor": "none",
         "dls_server_min_memory_mb": 512,
