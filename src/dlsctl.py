@@ -747,7 +747,7 @@ def _unpack_files(stream: _Gunzip, into: str, archive: Archive) -> None:
             pieces = _file_pieces(copied) if copied else stream.pieces(entry.size)
             if _write_new(_disk_path(into, entry.path[start:]), pieces) != member.sha256:
                 raise changed
-    if expected or stream.sha256.hexdigest() != archive.sha256:
+    if stream.sha256.hexdigest() != archive.sha256:
         raise changed
 
 
@@ -2045,6 +2045,9 @@ def value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem]:
             lambda path: re.fullmatch(r"/[^\s%]+", path) and os.path.normpath(path) == path,
             "must be an absolute path, without spaces, percent signs, '..' or a trailing slash",
         )
+    yield from rule(
+        "archive", lambda path: re.match("[/~]", path), "must be an absolute path on the control node, or begin with ~"
+    )
     yield from rule("version", _VERSION.match, "must be a version such as 2.4.11")
     yield from rule(
         "archive_checksum",

@@ -3,7 +3,6 @@
 import json
 import os
 import stat
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,6 @@ import pytest
 import dlsctl
 from tests.dlsctl import tiny
 from tests.dlsctl.conftest import LINE, Site
-
-FATAL_CALLS = ("fsync", "rename", "mkdir", "makedirs", "chmod", "unlink", "open")
 
 
 def test_install_unpacks_without_the_top_folder_and_records_a_manifest(site: Site) -> None:
@@ -76,52 +73,6 @@ def test_install_refuses_a_disk_that_is_too_small(site: Site, monkeypatch: pytes
     archive = tiny.build(site.root)
     with dlsctl.locked(site.installation), pytest.raises(dlsctl.Refused, match="MiB free"):
         dlsctl.install(site.installation, str(archive), tiny.sha256(archive), "2.4.11", LINE)
-
-
-@pytest.mark.parametrize("call", FATAL_CALLS)
-def test_install_killed_at_any_system_call_is_whole_after_the_next_run(site: Site, call: str) -> None:
-    archive = tiny.build(site.root)
-
-    def install() -> None:
-        with dlsctl.locked(site.installation):
-            dlsctl.install(site.installation, str(archive), tiny.sha256(archive), "2.4.11", LINE)
-
-    for number in range(1, 200):
-        if not dies_in_child(install, call, number):
-            break
-        assert site.release.is_dir() == (site.home / "kit/releases/2.4.11.json").is_file() or not site.release.is_dir()
-    else:
-        raise AssertionError(f"{call} is called without end")
-    install()
-    assert [path.name for path in (site.home / "releases").iterdir()] == ["2.4.11"]
-    assert not (site.home / "kit/journal.json").exists()
-    dlsctl.point_current(site.installation, "2.4.11")
-    assert dlsctl.state(site.installation) == []
-
-
-def dies_in_child(action: Callable[[], None], name: str, number: int) -> bool:
-    """Run `action` in a child killed right before its Nth call of os.<name>; False where it ended before that."""
-    child = os.fork()
-    if child == 0:
-        original = getattr(os, name)
-        calls = 0
-
-        def fatal(*words: Any, **options: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls == number:
-                os._exit(9)
-            return original(*words, **options)
-
-        setattr(os, name, fatal)
-        try:
-            action()
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert code in (0, 9)
-    return code == 9
 
 
 def test_failed_install_leaves_no_trace(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

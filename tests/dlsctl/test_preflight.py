@@ -74,6 +74,7 @@ VALUES = [
     ("version", "2.4.11\n", "must be a version such as 2.4.11, got '2.4.11\\n'"),
     ("home", "/opt/dls\n", f"{PATH_RULE}, got '/opt/dls\\n'"),
     ("version", "", "is required, got nothing"),
+    ("archive", "dls.tar.gz", "must be an absolute path on the control node, or begin with ~, got 'dls.tar.gz'"),
     ("archive_checksum", "md5:1", "must be sha256: and 64 lower-case hexadecimal digits, got 'md5:1'"),
     ("launch", "docker", "must be one of vendor, direct, got 'docker'"),
     ("service_name", "dls server", "must be a unit name without .service, got 'dls server'"),

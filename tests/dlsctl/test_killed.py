@@ -1,0 +1,99 @@
+"""Killed right before any system call that changes something, and run again, a host is whole."""
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import dlsctl
+from tests.dlsctl import tiny
+from tests.dlsctl.conftest import LINE, Site
+
+FATAL_CALLS = ("fsync", "rename", "mkdir", "makedirs", "chmod", "unlink", "rmdir", "symlink", "open")
+
+
+def dies_in_child(action: Callable[[], None], name: str, number: int) -> bool:
+    """Run `action` in a child killed right before its Nth call of os.<name>; False where it ended before that."""
+    child = os.fork()
+    if child == 0:
+        original = getattr(os, name)
+        calls = 0
+
+        def fatal(*words: Any, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == number:
+                os._exit(9)
+            return original(*words, **options)
+
+        setattr(os, name, fatal)
+        try:
+            action()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, 9)
+    return code == 9
+
+
+def every_death(action: Callable[[], None], call: str) -> int:
+    """Kill `action` before its first call of os.<call>, run it anew and kill it before its second, and so on."""
+    number = 1
+    while dies_in_child(action, call, number):
+        number += 1
+        assert number < 500, f"{call} is called without end"
+    return number - 1
+
+
+@pytest.mark.parametrize("call", FATAL_CALLS)
+def test_killed_install_is_whole_after_the_next_run(site: Site, call: str) -> None:
+    archive = tiny.build(site.root)
+
+    def install() -> None:
+        with dlsctl.locked(site.installation):
+            dlsctl.install(site.installation, str(archive), tiny.sha256(archive), "2.4.11", LINE)
+
+    every_death(install, call)
+    install()
+    assert [path.name for path in (site.home / "releases").iterdir()] == ["2.4.11"]
+    assert not (site.home / "kit/journal.json").exists()
+    dlsctl.point_current(site.installation, "2.4.11")
+    assert dlsctl.state(site.installation) == []
+
+
+@pytest.mark.parametrize("call", FATAL_CALLS)
+def test_killed_apply_is_complete_after_the_next_run(no_server: Site, call: str) -> None:
+    site = no_server
+    site.install()
+    (site.root / "etc/dls.json").write_text('{"servers": ["self", "http://standby/"]}')
+
+    def apply() -> None:
+        assert site.apply() == 0
+
+    every_death(apply, call)
+    apply()
+    assert json.loads((site.release / "dls.json").read_text())["servers"] == ["self", "http://standby/"]
+    assert f"--server.port={site.settings['port']}" in (site.release / "startup.sh").read_text()
+    assert dlsctl.state(site.installation) == []
+    assert dlsctl.pending_files(site.installation, site.installation.release(), str(site.release)) == []
+
+
+@pytest.mark.parametrize("call", FATAL_CALLS)
+def test_killed_uninstall_loses_no_state_and_is_complete_after_the_next_run(no_server: Site, call: str) -> None:
+    site = no_server
+    site.install()
+    assert site.apply() == 0
+    (site.release / "licence.dat").write_text("precious")
+
+    def uninstall() -> None:
+        if (site.home / "kit").exists():
+            with dlsctl.locked(site.installation):
+                dlsctl.uninstall(site.installation)
+
+    every_death(uninstall, call)
+    uninstall()
+    assert list(site.home.glob("*")) == []
+    assert [path for path in (site.root / "backups").iterdir() if path.suffix == ".gz"]
