@@ -903,6 +903,14 @@ class Installation:
                 path, "must hold every setting of the server", "no {}".format(error), "deploy the server again"
             ) from None
 
+    def folders(self) -> Dict[str, int]:
+        """The folders that hold licence files and backups, with their modes."""
+        return {
+            self.data_dir: 0o755,
+            os.path.join(self.data_dir, "licenses"): 0o700,
+            self.backup_dir: 0o700,
+        }
+
     def release_dir(self, version: str) -> str:
         return os.path.join(self.releases, version)
 
@@ -1565,7 +1573,7 @@ def portal_error(inst: Installation, record: Release, timeout: float = 5) -> Opt
 
 
 # A server that dies right after its first answer was never healthy.
-SETTLE_SECONDS = 2
+SETTLE_SECONDS = 1
 
 
 def wait_healthy(inst: Installation, timeout: Optional[float] = None, settle: float = SETTLE_SECONDS) -> float:
@@ -1724,14 +1732,19 @@ def plan(inst: Installation, version: Optional[str] = None) -> List[Step]:
     record = inst.release(version)
     base = inst.release_dir(version)
     steps += [{"step": "write", "path": path} for path, _, _ in pending_files(inst, record, base)]
+    restart = bool(steps)
+    steps += [{"step": "create", "path": path} for path in inst.folders() if not os.path.isdir(path)]
+    if not is_enabled(inst):
+        steps.append({"step": "enable", "path": inst.unit_path()})
     if current is None:
         steps.append({"step": "use", "version": version})
     account = inst.account()
     if account and os.stat(base).st_uid != account[0]:
         steps.append({"step": "own", "path": base})
+        restart = True
     if not is_running(inst):
         steps.append({"step": "start"})
-    elif steps or is_stale(inst, record):
+    elif restart or is_stale(inst, record):
         steps.append({"step": "restart"})
     return steps
 
@@ -1756,6 +1769,21 @@ def pending_files(inst: Installation, record: Release, base: str) -> List[Tuple[
     return pending
 
 
+def make_folders(inst: Installation) -> None:
+    for path, mode in inst.folders().items():
+        if not os.path.isdir(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.mkdir(path, mode)
+
+
+def write_pending(inst: Installation, record: Release, base: str) -> None:
+    for path, data, mode in pending_files(inst, record, base):
+        if data is None:
+            os.unlink(os.path.join(base, path))
+        else:
+            write_release_file(inst, record["version"], path, data, mode)
+
+
 def apply(inst: Installation, version: Optional[str] = None) -> List[Step]:
     """Write what is pending, start or restart the server where due, wait for its health; returns the steps taken."""
     steps = plan(inst, version)
@@ -1765,17 +1793,17 @@ def apply(inst: Installation, version: Optional[str] = None) -> List[Step]:
     base = inst.release_dir(version)
     if "restart" in names:
         stop(inst)
-    for path, data, mode in pending_files(inst, record, base):
-        if data is None:
-            os.unlink(os.path.join(base, path))
-        else:
-            write_release_file(inst, version, path, data, mode)
+    make_folders(inst)
+    write_pending(inst, record, base)
     if "own" in names:
         give_to(base, inst.account())
     if "use" in names:
         point_current(inst, version)
     if not os.path.exists(os.path.join(inst.kit, "identity.json")):
         write_json(os.path.join(inst.kit, "identity.json"), identity(), 0o600)
+    if "enable" in names:
+        systemctl("daemon-reload")
+        systemctl("enable", "--quiet", inst.service)
     if "start" in names or "restart" in names:
         start(inst)
     wait_healthy(inst)
@@ -1858,6 +1886,7 @@ def look(spec: Spec, inst: Installation) -> Dict[str, Any]:
         "missing_packages": missing_packages(spec.get("packages", [])),
         "missing_user": inst.launch == "direct" and not user_exists(inst.user),
         "missing_folders": [path for path in spec.get("folders", []) if not os.path.isdir(path)],
+        "missing_own_folders": [path for path in [*inst.folders(), inst.home] if not os.path.isdir(path)],
     }
     seen["healthy"] = seen["error"] is None
     return seen
@@ -2188,11 +2217,12 @@ def release_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
                 "it was sha256:" + known,
             )
         return
-    if os.path.isdir(inst.home) and os.listdir(inst.home) and not os.path.isdir(inst.kit):
+    foreign = sorted(set(list_folder(inst.home)) - {"releases", "archives", "current", "kit"})
+    if foreign and not os.path.isdir(inst.kit):
         yield Refused(
             prefix + "home",
             "must be empty or made by the kit",
-            "{} with {}".format(inst.home, sorted(os.listdir(inst.home))[0]),
+            "{} with {}".format(inst.home, foreign[0]),
             "choose another folder, or move away what is in it",
         )
     parent = existing_parent(inst.home)

@@ -78,6 +78,7 @@ def test_killed_apply_is_complete_after_the_next_run(no_server: Site, call: str)
     assert json.loads((site.release / "dls.json").read_text())["servers"] == ["self", "http://standby/"]
     assert f"--server.port={site.settings['port']}" in (site.release / "startup.sh").read_text()
     assert dlsctl.state(site.installation) == []
+    assert (site.root / "backups").stat().st_mode & 0o777 == 0o700
     assert dlsctl.pending_files(site.installation, site.installation.release(), str(site.release)) == []
 
 
