@@ -1884,6 +1884,7 @@ def look(spec: Spec, inst: Installation) -> Dict[str, Any]:
         "present": [path for path in [inst.kit] + [item["path"] for item in expected] if os.path.exists(path)],
         "files": {item["path"]: text_of(item["path"]) for item in expected if item.get("keep")},
         "missing_packages": missing_packages(spec.get("packages", [])),
+        "users": [entry.pw_name for entry in pwd.getpwall()],
         "missing_user": inst.launch == "direct" and not user_exists(inst.user),
         "missing_folders": [path for path in spec.get("folders", []) if not os.path.isdir(path)],
         "missing_own_folders": [path for path in [*inst.folders(), inst.home] if not os.path.isdir(path)],
@@ -2050,6 +2051,8 @@ def coerce(kind: str, value: Any) -> Any:
 
 SYSTEM_NAME = r"[a-z_][a-z0-9_-]{0,30}"
 POSITIVE = ("health_timeout", "stop_timeout", "max_clock_skew")
+# Without these there is no telling what to look at.
+SHAPING = ("home", "config_dir", "data_dir", "backup_dir", "bin_dir", "launch", "supervisor", "service_name", "user")
 PATHS = ("home", "config_dir", "data_dir", "backup_dir", "bin_dir")
 
 
@@ -2181,7 +2184,7 @@ def port_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
     prefix = spec["prefix"]
     ours = server_processes(inst)
     for name, port in (("port", inst.server_port), ("data_port", inst.data_port)):
-        owner = port_owner(port)
+        owner = port_owner(port) if port else None
         if owner is not None and owner not in ours and not (owner == 0 and is_running(inst)):
             command = (
                 (read_proc("/proc/{}/comm".format(owner)) or "another user's process").strip()
@@ -2247,8 +2250,11 @@ def preflight(spec: Spec) -> Dict[str, Any]:
     """All that is wrong at once, and the look at the host: {problems, look}. Changes nothing."""
     problems = list(variable_problems(spec))
     problems += value_problems(spec["prefix"], spec["values"])
-    if problems:
+    bad = {problem.what.split("/")[0] for problem in problems} & set(spec["options"])
+    if bad & {spec["prefix"] + short for short in SHAPING}:
         return {"problems": [dict(problem.as_dict(), text=str(problem)) for problem in problems], "look": None}
+    # The host can still be looked at: for what is wrong, its default stands in.
+    spec["values"].update({name: spec["options"][name].get("default") for name in bad})
     inst = installation_of(spec)
     seen = look(spec, inst)
     if spec["entry"] == "main":

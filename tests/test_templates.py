@@ -98,4 +98,4 @@ def test_vendor_data_of_every_line_has_the_same_keys(path: Path) -> None:
     line = yaml.safe_load(path.read_text())
     assert list(line) == ["since", "documented", "server_port", "data_port", "health_path", "linux"]
     assert path.stem == ".".join(map(str, line["since"]))
-    assert list(line["linux"]) == ["packages", "mode", "argv"]
+    assert list(line["linux"]) == ["packages", "mode", "user_prefix", "argv"]

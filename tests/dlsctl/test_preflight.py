@@ -129,9 +129,15 @@ def test_variable_of_the_site_s_own_is_left_alone(spec: dict[str, Any]) -> None:
 
 
 def test_all_problems_are_reported_at_once(spec: dict[str, Any]) -> None:
-    spec["values"] |= {"dls_server_port": "x", "dls_server_version": "v2", "dls_server_launch": "none"}
+    spec["values"] |= {"dls_server_port": "x", "dls_server_version": "v2", "dls_server_user": "A"}
     spec["names"].append("dls_server_prot")
     assert len(texts(spec)) == 4
+
+
+def test_host_is_looked_at_though_a_variable_is_wrong(spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dlsctl, "memory_mb", lambda: 512)
+    spec["values"]["dls_server_port"] = "x"
+    assert [text.split(":")[0] for text in texts(spec)] == ["dls_server_port", "memory"]
 
 
 HOST = [

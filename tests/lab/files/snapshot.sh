@@ -3,12 +3,13 @@
 # groups, packages and listening ports. Two snapshots of an untouched host are equal.
 set -eu
 # Left out: what the host writes by itself (journal, caches, package lists, leases, random seed) and uses of sudo.
+# Also /etc/passwd- and its like, which useradd and userdel leave behind.
 find /etc /opt /usr/local /var /root /srv \
-    \( -path /var/log -o -path /var/cache -o -path /var/lib/apt -o -path /var/lib/systemd -o -path /var/tmp \
+    \( -path '/etc/*-' -o -path /var/log -o -path /var/cache -o -path /var/lib/apt -o -path /var/lib/systemd -o -path /var/tmp \
     -o -path /var/lib/sudo -o -path /var/lib/dpkg/lock -o -path /var/lib/dpkg/lock-frontend \
     -o -path /var/lib/dpkg/triggers/Lock -o -path /root/.ansible \) -prune \
     -o -printf '%y %m %U:%G %p %l\n' | sort
-find /etc /opt /usr/local -type f -exec sha256sum {} + | sort -k2
+find /etc /opt /usr/local -type f ! -path '/etc/*-' -exec sha256sum {} + | sort -k2
 systemctl list-unit-files --no-legend --no-pager | sort
 systemctl list-units --all --type=service --no-legend --no-pager --plain | awk '{ print $1, $3 }' |
     grep -Ev '^(user|session|systemd-|apt-|dpkg-|e2scrub|fstrim|logrotate|ssh@|lab-)' | sort
