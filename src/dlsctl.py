@@ -1869,7 +1869,7 @@ RECOVERIES = {"install": undo_install, "uninstall": remove_releases}
 def look(spec: Spec, inst: Installation) -> Dict[str, Any]:
     """Everything a deployment engine needs to know of the host before it acts, in one answer.
 
-    `spec` may hold `files` (expected configuration files: path and sha256), `packages` and `user`.
+    `spec` may hold `files` (those expected: path, mode and content), `folders` and `packages`.
     """
     current = inst.current_version()
     expected = spec.get("files", [])
@@ -1882,7 +1882,7 @@ def look(spec: Spec, inst: Installation) -> Dict[str, Any]:
         "steps": pending_steps(inst, current),
         "differs": [item["path"] for item in expected if not is_as_expected(item)],
         "present": [path for path in [inst.kit] + [item["path"] for item in expected] if os.path.exists(path)],
-        "files": {item["path"]: text_of(item["path"]) for item in expected if item.get("keep")},
+        "files": [as_it_is(item) for item in expected if not item.get("self")],
         "missing_packages": missing_packages(spec.get("packages", [])),
         "users": [entry.pw_name for entry in pwd.getpwall()],
         "missing_user": inst.launch == "direct" and not user_exists(inst.user),
@@ -1938,11 +1938,6 @@ def is_enabled(inst: Installation) -> bool:
     return has_systemd() and unit_properties(inst.service).get("UnitFileState") == "enabled"
 
 
-def text_of(path: str) -> Optional[str]:
-    data = read_bytes(path)
-    return None if data is None else data.decode(errors="replace")
-
-
 def list_folder(path: str) -> List[str]:
     return os.listdir(path) if os.path.isdir(path) else []
 
@@ -1956,20 +1951,58 @@ def pending_steps(inst: Installation, current: Optional[str]) -> List[Step]:
         return [{"step": "fail", "why": str(problem)}]
 
 
+def expected_content(item: Dict[str, Any]) -> Optional[bytes]:
+    """The bytes that a file should have, or None where it should not be there. `self` stands for this program."""
+    if item.get("self"):
+        return own_source()
+    return None if item["content"] is None else str(item["content"]).encode()
+
+
+def own_source() -> bytes:
+    """This program's text; SOURCE holds it where an engine has piped it through Python."""
+    piped = globals().get("SOURCE")
+    return piped.encode() if piped else read_bytes(os.path.realpath(__file__)) or b""
+
+
 def is_as_expected(item: Dict[str, Any]) -> bool:
-    """Whether a file has the expected content and mode and the right owner (the user who runs this)."""
+    """Whether a file has the expected content and mode, and the user who runs this as its owner."""
+    wanted = expected_content(item)
     try:
         status = os.lstat(item["path"])
     except OSError:
-        return item.get("sha256") is None
-    if item.get("sha256") is None:
-        return False
+        return wanted is None
     return (
-        stat.S_ISREG(status.st_mode)
+        wanted is not None
+        and stat.S_ISREG(status.st_mode)
         and stat.S_IMODE(status.st_mode) == int(item["mode"], 8)
         and status.st_uid == os.geteuid()
-        and sha256_file(item["path"]) == item["sha256"]
+        and read_bytes(item["path"]) == wanted
     )
+
+
+def as_it_is(item: Dict[str, Any]) -> Dict[str, Any]:
+    """The file as it is now, in the form in which it would be expected: for putting it back."""
+    try:
+        data = read_bytes(item["path"])
+    except OSError:
+        data = None
+    return dict(item, content=None if data is None else data.decode(errors="replace"))
+
+
+def prepare(spec: Spec, check: bool) -> List[str]:
+    """Make the folders and files of `spec` what they should be; returns the paths that were not."""
+    missing = [path for path in spec.get("folders", []) if not os.path.isdir(path)]
+    different = [item for item in spec.get("files", []) if not is_as_expected(item)]
+    if not check:
+        for path in missing:
+            os.makedirs(path, 0o755)
+        for item in different:
+            content = expected_content(item)
+            if content is None:
+                os.unlink(item["path"])
+            else:
+                write_atomic(item["path"], content, int(item["mode"], 8))
+    return missing + [item["path"] for item in different]
 
 
 def missing_packages(names: List[str]) -> List[str]:
@@ -2351,9 +2384,13 @@ def parser() -> argparse.ArgumentParser:
     entry.add_argument("--sha256", required=True, help="the pinned checksum")
     entry.add_argument("--version", required=True, help="the version it must hold")
     verb(verb_run, "become the server, in the foreground (for the supervisor)")
-    verb(verb_preflight, "check a host before an engine changes it").add_argument(
-        "--spec", required=True, metavar="JSON"
-    )
+    for function, text in (
+        (verb_preflight, "check a host before an engine changes it"),
+        (verb_prepare, "write this program and the configuration that an engine has rendered"),
+    ):
+        entry = verb(function, text)
+        entry.add_argument("--spec", required=True, metavar="JSON")
+        entry.add_argument("--check", action="store_true", help="only say what would be done")
     return top
 
 
@@ -2504,6 +2541,11 @@ def verb_run(options: argparse.Namespace) -> Answer:
     argv = server_argv(inst, inst.release())
     os.chdir(inst.current_link)
     os.execv(argv[0], argv)  # noqa: S606 - the server takes this process over
+
+
+def verb_prepare(options: argparse.Namespace) -> Answer:
+    changes = prepare(json.loads(options.spec), options.check)
+    return EXIT_OK, {"changed": bool(changes), "changes": changes}, "\n".join(changes) or "nothing to do"
 
 
 def verb_preflight(options: argparse.Namespace) -> Answer:

@@ -1,7 +1,10 @@
 """Everything that is wrong is said at once, in one form, before any change."""
 
+import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -235,13 +238,13 @@ def test_look_says_what_differs_from_what_is_expected(site: Site, spec: dict[str
     fine.chmod(0o644)
     other.write_text("old")
     spec["files"] = [
-        {"path": str(fine), "mode": "0644", "sha256": dlsctl.sha256_file(str(fine))},
-        {"path": str(other), "mode": "0644", "sha256": "0" * 64, "keep": True},
-        {"path": str(site.root / "unwanted"), "mode": "0644", "sha256": None},
+        {"path": str(fine), "mode": "0644", "content": "fine"},
+        {"path": str(other), "mode": "0644", "content": "new"},
+        {"path": str(site.root / "unwanted"), "mode": "0644", "content": None},
     ]
     look = dlsctl.preflight(spec)["look"]
     assert look["differs"] == [str(other)]
-    assert look["files"] == {str(other): "old"}
+    assert [item["content"] for item in look["files"]] == ["fine", "old", None]
     assert (look["installed"], look["current"], look["healthy"]) == (["2.4.11"], None, False)
     fine.chmod(0o666)
     assert dlsctl.preflight(spec)["look"]["differs"] == [str(fine), str(other)]
@@ -254,3 +257,34 @@ def test_missing_packages_are_those_that_dpkg_does_not_know_as_installed() -> No
 def test_preflight_changes_nothing(site: Site, spec: dict[str, Any]) -> None:
     dlsctl.preflight(spec)
     assert not site.home.exists()
+
+
+def test_prepare_writes_what_differs_and_itself_and_can_put_it_back(site: Site, tmp_path: Path) -> None:
+    program, text, gone = tmp_path / "bin/dlsctl", tmp_path / "etc/new.json", tmp_path / "etc/gone"
+    gone.write_text("old")
+    spec: dict[str, Any] = {
+        "folders": [str(tmp_path / "bin")],
+        "files": [
+            {"path": str(program), "mode": "0755", "self": True},
+            {"path": str(text), "mode": "0644", "content": "{}\n"},
+            {"path": str(gone), "mode": "0644", "content": None},
+        ],
+    }
+    before = [dlsctl.as_it_is(item) for item in spec["files"] if isinstance(item, dict) and not item.get("self")]
+    assert dlsctl.prepare(spec, check=True) == [str(path) for path in (program.parent, program, text, gone)]
+    assert not program.exists()
+    dlsctl.prepare(spec, check=False)
+    assert program.read_bytes() == Path(dlsctl.__file__).read_bytes()
+    assert program.stat().st_mode & 0o777 == 0o755
+    assert (text.read_text(), gone.exists()) == ("{}\n", False)
+    assert dlsctl.prepare(spec, check=False) == []
+    dlsctl.prepare({"files": before}, check=False)
+    assert (text.exists(), gone.read_text()) == (False, "old")
+
+
+def test_program_that_is_piped_through_python_can_write_itself(tmp_path: Path) -> None:
+    program = Path(dlsctl.__file__)
+    spec = json.dumps({"files": [{"path": str(tmp_path / "dlsctl"), "mode": "0755", "self": True}]})
+    piped = [sys.executable, "-c", "import sys; SOURCE = sys.stdin.read(); exec(SOURCE)"]
+    subprocess.run([*piped, "prepare", "--json", f"--spec={spec}"], input=program.read_bytes(), check=True)
+    assert (tmp_path / "dlsctl").read_bytes() == program.read_bytes()
