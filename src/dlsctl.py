@@ -829,26 +829,59 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644, owner: Optional[Acco
     sync_folder(os.path.dirname(path))
 
 
+# Of a file that is read whole. The server's user may put any file into a release; a real start script has some KiB.
+LARGEST_FILE = 16 << 20
+
+
+def open_regular(path: str) -> int:
+    """Open a regular file for reading: not what a link points to, and without waiting for a named pipe's writer."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return handle
+    os.close(handle)
+    raise OSError(errno.EINVAL, "something that is no regular file", path)
+
+
 def read_bytes(path: str) -> Optional[bytes]:
-    """The content of a regular file, or None where there is none."""
+    """The content of a regular file of bounded size, or None where there is none."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        handle = open_regular(path)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return None
+        if error.errno in (errno.ELOOP, errno.EINVAL, errno.ENXIO):
+            raise Refused(path, "must be a regular file", "something else", "look at it and remove it") from None
         raise
     with os.fdopen(handle, "rb") as stream:
-        return stream.read()
+        data = stream.read(LARGEST_FILE + 1)
+    if len(data) > LARGEST_FILE:
+        raise Refused(path, "must have at most {} bytes".format(LARGEST_FILE), "more", "look at it and remove it")
+    return data
+
+
+def read_tail(path: str, size: int = 1 << 16) -> bytes:
+    """The last bytes of a regular file, or nothing where it cannot be read."""
+    try:
+        handle = open_regular(path)
+    except OSError:
+        return b""
+    with os.fdopen(handle, "rb") as stream:
+        stream.seek(max(os.fstat(handle).st_size - size, 0))
+        return stream.read(size)
 
 
 def read_json(path: str) -> Any:
+    """The JSON object in a file, or None where there is no file. Raises Refused for anything else."""
     data = read_bytes(path)
     if data is None:
         return None
     try:
-        return json.loads(data.decode("utf-8"))
-    except ValueError as error:
+        value = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise Refused(path, "must be JSON", error, "correct or remove the file") from None
+    if not isinstance(value, dict):
+        raise Refused(path, "must be a JSON object", shown(value), "correct or remove the file")
+    return value
 
 
 def write_json(path: str, value: Any, mode: int = 0o644) -> None:
@@ -857,8 +890,7 @@ def write_json(path: str, value: Any, mode: int = 0o644) -> None:
 
 def sha256_file(path: str) -> str:
     digest = hashlib.sha256()
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    with os.fdopen(handle, "rb") as stream:
+    with os.fdopen(open_regular(path), "rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
     return digest.hexdigest()
@@ -933,8 +965,12 @@ class Installation:
         record: Optional[Release] = read_json(self.record_path(version)) if version else None
         if record is None:
             raise Problem(self.home, "must hold an installed release", version, "install one first")
-        record["members"] = [Member(*fields) for fields in record["members"]]
-        return record
+        try:
+            return dict(record, members=[Member(*fields) for fields in record["members"]])
+        except (KeyError, TypeError) as error:
+            raise Blocked(
+                self.record_path(str(version)), "must be a release's record", error, "restore the file from a backup"
+            ) from None
 
     def is_installed(self, version: str) -> bool:
         return os.path.isdir(self.release_dir(version)) and os.path.isfile(self.record_path(version))
@@ -1009,16 +1045,22 @@ def journaled(inst: Installation, verb: str, **facts: Any) -> Iterator[None]:
 def recover(inst: Installation) -> Optional[str]:
     """Undo or finish what a process that died has left; returns the verb, or None where nothing was left."""
     path = os.path.join(inst.kit, "journal.json")
-    journal = read_json(path)
-    if journal is None:
-        return None
-    if journal["verb"] not in RECOVERIES:
+    try:
+        journal = read_json(path)
+        if journal is None:
+            return None
+        verb, facts = str(journal["verb"]), dict(journal["facts"])
+    except (Refused, KeyError, TypeError, ValueError) as error:
         raise Blocked(
-            path, "must be of a verb this dlsctl knows", journal["verb"], "run the newer dlsctl that wrote it"
-        )
-    RECOVERIES[journal["verb"]](inst, journal["facts"])
+            path,
+            "must say what an earlier run has begun",
+            str(error).splitlines()[0],
+            "look at the releases; remove the file if none is half done",
+        ) from None
+    if verb not in RECOVERIES:
+        raise Blocked(path, "must be of a verb this dlsctl knows", one_line(verb), "run the newer dlsctl that wrote it")
+    RECOVERIES[verb](inst, facts)
     os.unlink(path)
-    verb: str = journal["verb"]
     return verb
 
 
@@ -1120,9 +1162,8 @@ def give_to(folder: str, account: Optional[Account]) -> None:
     if account is None:
         return
     os.chown(folder, *account)
-    for parent, folders, files in os.walk(folder):
-        for name in folders + files:
-            os.chown(os.path.join(parent, name), *account, follow_symlinks=False)
+    for _, full in walk(folder):
+        os.chown(full, *account, follow_symlinks=False)
 
 
 def point_current(inst: Installation, version: str) -> None:
@@ -1149,9 +1190,12 @@ def state(inst: Installation, version: Optional[str] = None) -> List[Entry]:
     ours = kit_files(inst, record["version"])
     found = []
     seen = set()
-    for path in walk(base):
+    for path, full in walk(base):
+        try:
+            actual = describe(path, full)
+        except FileNotFoundError:  # a running server removes files too
+            continue
         seen.add(path)
-        actual = describe(base, path)
         if ours.get(path) == actual["sha256"] and actual["sha256"]:
             continue
         if path not in expected:
@@ -1163,15 +1207,25 @@ def state(inst: Installation, version: Optional[str] = None) -> List[Entry]:
     return sorted(found, key=lambda entry: entry["path"])
 
 
-def walk(base: str) -> Iterator[str]:
-    """Every path below `base`, relative to it; links are not followed."""
-    for parent, folders, files in os.walk(base):
+def one_line(path: str) -> str:
+    """A path as it is, or quoted where it could be taken for something else."""
+    return path if path.isprintable() else shown(path)
+
+
+def walk(base: str) -> Iterator[Tuple[str, str]]:
+    """Every path below `base`: relative to it, and as a name to open at once.
+
+    Links are not followed. The second name goes through the opened parent folder (proc(5), fd), so that the server's
+    user, who owns the release, cannot lead root elsewhere by putting a link in a folder's place.
+    """
+    if not os.path.isdir(base):
+        return
+    for parent, folders, files, handle in os.fwalk(base):
         for name in folders + files:
-            yield os.path.relpath(os.path.join(parent, name), base)
+            yield os.path.relpath(os.path.join(parent, name), base), "/proc/self/fd/{}/{}".format(handle, name)
 
 
-def describe(base: str, path: str) -> Entry:
-    full = os.path.join(base, path)
+def describe(path: str, full: str) -> Entry:
     status = os.lstat(full)
     entry = {"path": path, "mode": "{:04o}".format(stat.S_IMODE(status.st_mode)), "size": 0, "sha256": None}
     if stat.S_ISLNK(status.st_mode):
@@ -1194,8 +1248,9 @@ def differs(member: Member, actual: Entry) -> bool:
 
 def kit_files(inst: Installation, version: str) -> Dict[str, str]:
     """Files inside a release that the kit placed or edited: path to SHA-256 as the kit left it."""
-    edits: Dict[str, Dict[str, str]] = read_json(os.path.join(inst.kit, "edits.json")) or {}
-    return edits.get(version, {})
+    edits = read_json(os.path.join(inst.kit, "edits.json")) or {}
+    ours = edits.get(version, {})
+    return ours if isinstance(ours, dict) else {}
 
 
 def write_release_file(inst: Installation, version: str, path: str, data: bytes, mode: int) -> None:
@@ -1356,7 +1411,7 @@ def systemctl(*words: str) -> str:
 
 def unit_properties(service: str) -> Dict[str, str]:
     """What systemd knows of a unit; an unknown unit has LoadState not-found."""
-    names = "LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID"
+    names = "LoadState,FragmentPath,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID"
     code, output = run(["systemctl", "show", service + ".service", "--property=" + names])
     return dict(line.split("=", 1) for line in output.splitlines() if "=" in line) if code == 0 else {}
 
@@ -1485,18 +1540,19 @@ def start(inst: Installation) -> bool:
     return True
 
 
+def become(account: Optional[Account]) -> None:
+    """Let this process go on as `account`, for good; what it writes is not for everybody's eyes."""
+    os.umask(0o027)
+    if account:
+        os.setgroups([])
+        os.setgid(account[1])
+        os.setuid(account[0])
+
+
 def launch_process(inst: Installation, record: Release) -> None:
     """Start the server without a supervisor, detached from this process; its output goes to kit/console.log."""
     argv = ["./startup.sh"] if inst.launch == "vendor" else server_argv(inst, record)
     account = inst.account()
-
-    def become() -> None:
-        os.umask(0o027)
-        if account:
-            os.setgroups([])
-            os.setgid(account[1])
-            os.setuid(account[0])
-
     with open(inst.console_log, "ab") as log:
         process = subprocess.Popen(
             argv,
@@ -1505,7 +1561,7 @@ def launch_process(inst: Installation, record: Release) -> None:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=become,  # noqa: PLW1509 - this program has no threads
+            preexec_fn=lambda: become(account),  # noqa: PLW1509 - this program has no threads
         )
     if inst.launch == "vendor":
         try:
@@ -1524,11 +1580,12 @@ def stop(inst: Installation) -> bool:
     if inst.supervisor == "systemd":
         if was_running:
             systemctl("stop", inst.service)
-    elif was_running:
-        script = os.path.join(inst.current_link, "shutdown.sh")
-        if os.access(script, os.X_OK):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                run(["./shutdown.sh"], cwd=inst.current_link, timeout=inst.stop_timeout)
+    elif was_running and os.access(os.path.join(inst.current_link, "shutdown.sh"), os.X_OK):
+        # As the release's owner: he could have put there anything, and root must not run it.
+        folder = os.stat(inst.current_link)
+        owner = (folder.st_uid, folder.st_gid) if os.geteuid() == 0 else None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run(["./shutdown.sh"], cwd=inst.current_link, timeout=inst.stop_timeout, preexec_fn=lambda: become(owner))
     stray = server_processes(inst)
     for sign in (signal.SIGTERM, signal.SIGKILL):
         for pid in server_processes(inst):
@@ -1618,15 +1675,24 @@ def log_tail(inst: Installation, count: int) -> List[str]:
         )
         lines = output.splitlines() if code == 0 else []
     else:
-        lines = (read_bytes(inst.console_log) or b"").decode(errors="replace").splitlines()[-count:]
+        lines = read_tail(inst.console_log).decode(errors="replace").splitlines()[-count:]
     base = os.path.realpath(inst.current_link)
-    logs = [os.path.join(base, path) for path in walk(base) if path.endswith(".log")]
-    logs = [path for path in logs if not os.path.islink(path) and os.path.isfile(path)]
-    if len(lines) < count and logs:
-        newest = max(logs, key=os.path.getmtime)
-        written = (read_bytes(newest) or b"").decode(errors="replace").splitlines()[-count:]
+    if len(lines) < count:
+        written = newest_log(base).decode(errors="replace").splitlines()[-count:]
         lines += [line for line in written if line not in lines]
     return lines[-count:]
+
+
+def newest_log(base: str) -> bytes:
+    """The end of the log file below `base` that was written last, or nothing."""
+    newest, text = 0.0, b""
+    for path, full in walk(base):
+        with contextlib.suppress(FileNotFoundError):
+            written = os.lstat(full).st_mtime
+            if path.endswith(".log") and written > newest:
+                tail = read_tail(full)
+                newest, text = (written, tail) if tail else (newest, text)
+    return text
 
 
 # --- The host: ports, disk, memory, identity ---
@@ -1793,10 +1859,16 @@ def apply(inst: Installation, version: Optional[str] = None) -> List[Step]:
     base = inst.release_dir(version)
     if "restart" in names:
         stop(inst)
-    make_folders(inst)
-    write_pending(inst, record, base)
-    if "own" in names:
-        give_to(base, inst.account())
+    try:
+        make_folders(inst)
+        write_pending(inst, record, base)
+        if "own" in names:
+            give_to(base, inst.account())
+    except BaseException:
+        if "restart" in names:  # a full disk, for example, is no reason to be without a server
+            with contextlib.suppress(Problem, OSError):
+                start(inst)
+        raise
     if "use" in names:
         point_current(inst, version)
     if not os.path.exists(os.path.join(inst.kit, "identity.json")):
@@ -1816,17 +1888,31 @@ def apply(inst: Installation, version: Optional[str] = None) -> List[Step]:
 def uninstall(inst: Installation, purge: bool = False) -> Optional[str]:
     """Stop the server and remove its releases and records. Returns the path of the saved state, or None.
 
-    What the server wrote is saved to the backup folder first, unless `purge`.
+    What the server wrote is saved to the backup folder first, from every release, unless `purge`.
     """
+    versions = [] if purge else releases_with_record(inst)
     stop(inst)
-    version = inst.current_version()
-    saved = save_state(inst, version) if version and not purge else None
+    saved = ", ".join(path for path in [save_state(inst, version) for version in versions] if path) or None
     with journaled(inst, "uninstall"):
         remove_releases(inst, {})
     shutil.rmtree(inst.kit)
     with contextlib.suppress(OSError):
         os.rmdir(inst.home)
     return saved
+
+
+def releases_with_record(inst: Installation) -> List[str]:
+    """The versions of all releases on this host; refused where there is no telling what is state in one of them."""
+    versions = sorted(name for name in list_folder(inst.releases) if not name.startswith("."))
+    for version in versions:
+        if not inst.is_installed(version):
+            raise Refused(
+                inst.release_dir(version),
+                "must have its record, which tells the server's state from the archive's files",
+                "no " + inst.record_path(version),
+                "save what you need of it and move it away, or purge",
+            )
+    return versions
 
 
 def remove_releases(inst: Installation, _facts: Dict[str, Any]) -> None:
@@ -1850,14 +1936,25 @@ def save_state(inst: Installation, version: str) -> Optional[str]:
     handle = os.open(path + ".partial", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "wb") as stream:
         with tarfile.open(fileobj=stream, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
-            for entry in entries:
-                tar.add(os.path.join(base, entry["path"]), "state/" + entry["path"], recursive=False)
+            wanted = {entry["path"] for entry in entries}
+            for inside, full in walk(base):
+                if inside in wanted:
+                    add_to_tar(tar, full, "state/" + inside)
             tar.add(inst.record_path(version), "release.json", recursive=False)
         stream.flush()
         os.fsync(stream.fileno())
     os.rename(path + ".partial", path)
     sync_folder(inst.backup_dir)
     return path
+
+
+def add_to_tar(tar: tarfile.TarFile, path: str, name: str) -> None:
+    """Add one entry, as `name`, without following a link even where it has just taken a file's place."""
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        tar.addfile(tar.gettarinfo(path, name))
+        return
+    with os.fdopen(open_regular(path), "rb") as stream:
+        tar.addfile(tar.gettarinfo(arcname=name, fileobj=stream), stream)
 
 
 RECOVERIES = {"install": undo_install, "uninstall": remove_releases}
@@ -1984,7 +2081,7 @@ def as_it_is(item: Dict[str, Any]) -> Dict[str, Any]:
     """The file as it is now, in the form in which it would be expected: for putting it back."""
     try:
         data = read_bytes(item["path"])
-    except OSError:
+    except (OSError, Refused):
         data = None
     return dict(item, content=None if data is None else data.decode(errors="replace"))
 
@@ -2107,8 +2204,10 @@ def value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem]:
     for short in PATHS:
         yield from rule(
             short,
-            lambda path: re.fullmatch(r"/[^\s%]+", path) and os.path.normpath(path) == path,
-            "must be an absolute path, without spaces, percent signs, '..' or a trailing slash",
+            lambda path: (
+                re.fullmatch(r"/[^\s%\"'\\$]+", path) and path.isprintable() and os.path.normpath(path) == path
+            ),
+            "must be an absolute path, without spaces, percent signs, quotes, $, '..' or a trailing slash",
         )
     yield from rule(
         "archive", lambda path: re.match("[/~]", path), "must be an absolute path on the control node, or begin with ~"
@@ -2122,10 +2221,13 @@ def value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem]:
     )
     yield from rule(
         "service_name",
-        lambda name: re.fullmatch(r"[A-Za-z0-9:_.@-]{1,200}", name),
+        lambda name: re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9:_.@-]{0,198}[A-Za-z0-9])?", name),
         "must be a unit name without .service",
     )
     yield from rule("user", lambda name: re.fullmatch(SYSTEM_NAME, name), "must be a system user name")
+    yield from rule(
+        "allowed_networks", len, "must name a network, localhost at least: the server's health is asked from there"
+    )
     for network in values.get(prefix + "allowed_networks") or []:
         if not is_network(network):
             yield Refused(
@@ -2205,6 +2307,44 @@ def host_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
         )
     yield from port_problems(spec, inst)
     yield from release_problems(spec, inst)
+
+
+def foreign_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
+    """What stands where the kit would put, or remove, its own: another service's unit, another program."""
+    prefix = spec["prefix"]
+    path = os.path.join(spec["values"][prefix + "bin_dir"], "dlsctl")
+    if os.path.lexists(path) and b"Dynamsoft License Server" not in read_tail(path, 1 << 20):
+        yield Refused(path, "must be the kit's dlsctl or not be there", "another file", set_hint(prefix + "bin_dir"))
+    if inst.supervisor != "systemd" or not has_systemd():
+        return
+    path = inst.unit_path()
+    fragment = unit_properties(inst.service).get("FragmentPath") or path
+    ours = "WorkingDirectory={}/current\n".format(inst.home).encode()
+    if fragment != path or (os.path.lexists(path) and ours not in read_tail(path)):
+        yield Refused(
+            prefix + "service_name",
+            "must not be the name of another service's unit",
+            "{} ({})".format(inst.service, fragment),
+            "choose another name; if it is the kit's own unit, masked or edited, put it right first",
+        )
+
+
+def purge_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
+    """Folders that are removed whole must hold nothing but what the kit has put there."""
+    for short, ours in (
+        ("config_dir", r"dlsctl\.json|dls\.json"),
+        ("data_dir", r"licenses"),
+        ("backup_dir", r"uninstalled-.*\.tar\.gz(\.partial)?"),
+    ):
+        folder = spec["values"][spec["prefix"] + short]
+        foreign = sorted(name for name in list_folder(folder) if not re.fullmatch(ours, name))
+        if foreign:
+            yield Refused(
+                spec["prefix"] + short,
+                "must hold only the kit's files to be purged",
+                "{} with {}".format(folder, one_line(foreign[0])),
+                "move that away, or uninstall without purge",
+            )
 
 
 def memory_mb() -> int:
@@ -2290,8 +2430,12 @@ def preflight(spec: Spec) -> Dict[str, Any]:
     spec["values"].update({name: spec["options"][name].get("default") for name in bad})
     inst = installation_of(spec)
     seen = look(spec, inst)
+    if spec["entry"] != "verify":
+        problems += foreign_problems(spec, inst)
     if spec["entry"] == "main":
         problems += host_problems(spec, inst)
+    if spec["entry"] == "uninstall" and spec["values"].get(spec["prefix"] + "uninstall_purge"):
+        problems += purge_problems(spec, inst)
     if spec["entry"] == "verify":
         seen["findings"] = findings(spec, inst, seen)
     return {"problems": [dict(problem.as_dict(), text=str(problem)) for problem in problems], "look": seen}
@@ -2315,17 +2459,40 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         verb: Callable[[argparse.Namespace], Answer] = options.verb
         code, answer, text = verb(options)
     except Problem as problem:
-        if options.json:
-            print(json.dumps({"error": problem.as_dict()}))
-        print(str(problem), file=sys.stderr)
-        return problem.code
+        return report(problem, options)
     except OSError as error:
         if options.debug:
             raise
-        print("{}: must be accessible, got {}".format(error.filename or "dlsctl", error.strerror), file=sys.stderr)
-        return EXIT_FAILED
-    print(json.dumps(answer, sort_keys=True) if options.json else text)
+        what = shown(error.filename) if isinstance(error.filename, bytes) else error.filename or "dlsctl"
+        hint = "look at it, its rights and the free space there; then run the same again"
+        return report(Problem(what, "must be accessible", error.strerror or error, hint), options)
+    except KeyboardInterrupt:
+        return report(Problem("dlsctl", "must run to its end", "an interrupt", "run the same again"), options)
+    except Exception as error:
+        if options.debug:
+            raise
+        got = "{}: {}".format(type(error).__name__, error)
+        return report(Problem("dlsctl", "must know what it meets", got, "run it with --debug and report it"), options)
+    try:
+        print(json.dumps(answer, sort_keys=True) if options.json else printable(text), flush=True)
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return code
+
+
+def report(problem: Problem, options: argparse.Namespace) -> int:
+    """Print a problem, with --json also on standard output; returns its exit code."""
+    if options.json:
+        print(json.dumps({"error": dict(problem.as_dict(), got=None if problem.got is None else str(problem.got))}))
+    print(printable(str(problem)), file=sys.stderr)
+    return problem.code
+
+
+def printable(text: str) -> str:
+    """Text without what could steer a terminal or not be encoded: such characters are shown escaped."""
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+    lines = ("".join(char if char.isprintable() else ascii(char)[1:-1] for char in line) for line in text.split("\n"))
+    return "\n".join(lines).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -2457,7 +2624,7 @@ def verb_health(options: argparse.Namespace) -> Answer:
 
 def verb_state(options: argparse.Namespace) -> Answer:
     entries = state(Installation.load(options.config))
-    lines = ["{:9} {}".format(entry["change"], entry["path"]) for entry in entries]
+    lines = ["{:9} {}".format(entry["change"], one_line(entry["path"])) for entry in entries]
     return EXIT_OK, {"state": entries}, "\n".join(lines) or "nothing differs from the manifest"
 
 
@@ -2466,7 +2633,7 @@ def verb_verify(options: argparse.Namespace) -> Answer:
     changed = [entry for entry in state(inst) if entry["change"] != "added"]
     version = inst.current_version()
     if changed:
-        lines = "\n".join("{:9} {}".format(entry["change"], entry["path"]) for entry in changed)
+        lines = "\n".join("{:9} {}".format(entry["change"], one_line(entry["path"])) for entry in changed)
         return EXIT_DIFFERS, {"version": version, "differs": changed}, lines
     return (
         EXIT_OK,

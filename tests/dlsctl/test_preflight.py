@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
@@ -18,6 +18,7 @@ from tests.dlsctl.conftest import Site, free_port
 
 ROLE = Path(__file__).parents[2] / "roles" / "dls_server"
 OPTIONS = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+UNINSTALL = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["uninstall"]["options"]
 DEFAULTS = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
 
 
@@ -55,7 +56,7 @@ def test_host_on_which_everything_is_right_has_no_problems(spec: dict[str, Any])
     assert texts(spec) == []
 
 
-PATH_RULE = "must be an absolute path, without spaces, percent signs, '..' or a trailing slash"
+PATH_RULE = "must be an absolute path, without spaces, percent signs, quotes, $, '..' or a trailing slash"
 VALUES = [
     ("port", 99999, "must be 1 to 65535, got 99999"),
     ("port", 0, "must be 1 to 65535, got 0"),
@@ -72,6 +73,15 @@ VALUES = [
     ("backup_dir", "/var/b ackups", f"{PATH_RULE}, got '/var/b ackups'"),
     ("data_dir", "/var/%n", f"{PATH_RULE}, got '/var/%n'"),
     ("bin_dir", "/usr/local/", f"{PATH_RULE}, got '/usr/local/'"),
+    ("home", "/opt/d$HOME", f"{PATH_RULE}, got '/opt/d$HOME'"),
+    ("bin_dir", "/opt/a'b", f'{PATH_RULE}, got "/opt/a\'b"'),
+    ("service_name", "-x", "must be a unit name without .service, got '-x'"),
+    ("service_name", "dls@", "must be a unit name without .service, got 'dls@'"),
+    (
+        "allowed_networks",
+        [],
+        "must name a network, localhost at least: the server's health is asked from there, got []",
+    ),
     ("version", "latest", "must be a version such as 2.4.11, got 'latest'"),
     ("version", "2.4.11\nx", "must be a version such as 2.4.11, got '2.4.11\\nx'"),
     ("version", "2.4.11\n", "must be a version such as 2.4.11, got '2.4.11\\n'"),
@@ -288,3 +298,71 @@ def test_program_that_is_piped_through_python_can_write_itself(tmp_path: Path) -
     piped = [sys.executable, "-c", "import sys; SOURCE = sys.stdin.read(); exec(SOURCE)"]
     subprocess.run([*piped, "prepare", "--json", f"--spec={spec}"], input=program.read_bytes(), check=True)
     assert (tmp_path / "dlsctl").read_bytes() == program.read_bytes()
+
+
+def test_foreign_program_named_dlsctl_is_neither_replaced_nor_removed(site: Site, spec: dict[str, Any]) -> None:
+    (site.root / "bin").mkdir()
+    program = site.root / "bin/dlsctl"
+    program.write_text("#!/bin/sh\n")
+    for spec["entry"] in ("main", "uninstall"):
+        assert f"{program}: must be the kit's dlsctl or not be there" in texts(spec)[0]
+    program.write_bytes(Path(dlsctl.__file__).read_bytes())
+    assert texts(spec) == []
+
+
+class Unit(NamedTuple):
+    """What systemd has loaded under the service's name, what is in the kit's place for it, and whether that is bad."""
+
+    fragment: str
+    content: str | None
+    foreign: bool
+
+
+UNITS = {
+    "the kit's": Unit("/etc/systemd/system/ssh.service", "WorkingDirectory={home}/current\n", False),
+    "removed, not yet forgotten": Unit("/etc/systemd/system/ssh.service", None, False),
+    "unknown": Unit("", None, False),
+    "the distribution's": Unit("/lib/systemd/system/ssh.service", None, True),
+    "the administrator's": Unit("/etc/systemd/system/ssh.service", "[Service]\n", True),
+    "of another installation": Unit("/etc/systemd/system/ssh.service", "WorkingDirectory=/srv/dls/current\n", True),
+}
+
+
+@pytest.mark.parametrize("unit", UNITS.values(), ids=UNITS)
+@pytest.mark.parametrize("entry", ["main", "uninstall"])
+def test_unit_of_another_service_is_neither_replaced_nor_removed(
+    site: Site, spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch, entry: str, unit: Unit
+) -> None:
+    path = site.root / "ssh.service"
+    if unit.content is not None:
+        path.write_text(unit.content.format(home=site.home))
+    monkeypatch.setattr(dlsctl.Installation, "unit_path", lambda _: str(path))
+    monkeypatch.setattr(dlsctl, "has_systemd", lambda: True)
+    properties = {"FragmentPath": unit.fragment.replace("/etc/systemd/system", str(site.root))}
+    monkeypatch.setattr(dlsctl, "unit_properties", lambda _: properties)
+    spec["values"] |= {"dls_server_supervisor": "systemd"}
+    spec["entry"] = entry
+    assert any("must not be the name of another service's unit" in text for text in texts(spec)) is unit.foreign
+
+
+@pytest.mark.parametrize("name", ["config_dir", "data_dir", "backup_dir"])
+def test_purge_refuses_folders_that_hold_more_than_the_kit_s_files(site: Site, spec: dict[str, Any], name: str) -> None:
+    spec["entry"], spec["options"] = "uninstall", UNINSTALL
+    spec["names"] = spec["known"] = sorted(UNINSTALL)
+    spec["values"]["dls_server_uninstall_purge"] = "yes"
+    for path in (
+        "etc/dlsctl.json",
+        "etc/dls.json",
+        "lib/licenses",
+        "backups/uninstalled-2.4.11-20260101T000000Z.tar.gz",
+    ):
+        (site.root / path).parent.mkdir(exist_ok=True)
+        (site.root / path).touch()
+    assert texts(spec) == []
+    folder = Path(spec["values"][f"dls_server_{name}"])
+    (folder / "passwd").touch()
+    assert [text.splitlines()[0] for text in texts(spec)] == [
+        f"dls_server_{name}: must hold only the kit's files to be purged, got {folder} with passwd"
+    ]
+    spec["values"]["dls_server_uninstall_purge"] = False
+    assert texts(spec) == []

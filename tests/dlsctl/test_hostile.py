@@ -1,0 +1,226 @@
+"""What the server's user, a full disk or a careless hand has left does not mislead dlsctl, which may be root."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import dlsctl
+from tests.dlsctl.conftest import Site
+
+NOBODY = 65534
+ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be misled into another user's files")
+
+
+def link(path: Path) -> None:
+    path.symlink_to("/etc/hostname")
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def huge(path: Path) -> None:
+    with path.open("wb") as stream:
+        stream.truncate(1 << 40)
+
+
+@pytest.mark.parametrize("make", [link, folder, os.mkfifo, huge], ids=["link", "folder", "pipe", "huge"])
+@pytest.mark.parametrize("name", ["dls.json", "startup.sh"])
+def test_what_is_no_file_of_sane_size_is_refused_at_once(site: Site, name: str, make: Callable[[Path], None]) -> None:
+    site.install()
+    (site.release / name).unlink(missing_ok=True)
+    make(site.release / name)
+    (site.root / "etc/dls.json").write_text('{"servers": ["self", "https://standby.example/dls/"]}')
+    done = site.call("apply", "--version=2.4.11", check=False)
+    assert done.returncode == dlsctl.EXIT_REFUSED
+    assert f"{site.release / name}: must " in done.stderr
+    assert "HINT: " in done.stderr
+
+
+BROKEN = ["", "{", "[]", "5", "null", '"x"', "{}", "[" * 100000, "\xff"]
+
+
+@pytest.mark.parametrize("content", BROKEN, ids=range(len(BROKEN)))
+@pytest.mark.parametrize(
+    "name",
+    [
+        "kit/journal.json",
+        "kit/edits.json",
+        "kit/started.json",
+        "kit/identity.json",
+        "kit/releases/2.4.11.json",
+        "../etc/dlsctl.json",
+    ],
+)
+def test_damaged_record_never_gives_a_traceback(
+    no_server: Site, name: str, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = no_server
+    site.install()
+    dlsctl.point_current(site.installation, "2.4.11")
+    (site.home / name).write_text(content, "latin-1")
+    for verb in ("status", "state", "verify", "version", "identity", "start", "stop", "apply", "uninstall"):
+        code = dlsctl.main([verb, "--config", str(site.config)])
+        told = capsys.readouterr()
+        assert "must know what it meets" not in told.err, told.err
+        assert code == 0 or told.out or "HINT: " in told.err
+
+
+def test_journal_that_cannot_be_read_blocks_and_says_so(site: Site) -> None:
+    site.install()
+    (site.home / "kit/journal.json").write_text('{"verb": ')
+    done = site.call("stop", check=False)
+    assert done.returncode == dlsctl.EXIT_BLOCKED
+    assert "must say what an earlier run has begun" in done.stderr
+
+
+def test_names_of_files_cannot_steer_a_terminal_or_stop_the_list(site: Site) -> None:
+    site.install()
+    (site.release / os.fsdecode(b"bad\xff\x1b[31m\nmodified  startup.sh")).write_text("x")
+    (site.release / "\u00fc").write_text("x")
+    command = [sys.executable, dlsctl.__file__, "state", "--config", str(site.config)]
+    dlsctl.point_current(site.installation, "2.4.11")
+    done = subprocess.run(command, capture_output=True, check=True, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert len(done.stdout.splitlines()) == 2
+    assert b"\x1b" not in done.stdout
+    assert b"\xff" not in done.stdout
+
+
+def test_reader_that_stops_reading_is_no_error(site: Site) -> None:
+    site.install()
+    dlsctl.point_current(site.installation, "2.4.11")
+    command = f"{sys.executable} {dlsctl.__file__} identity --config {site.config}"
+    done = subprocess.run(
+        ["sh", "-c", f"{{ sleep 1; {command}; echo $? >&2; }} | true"], capture_output=True, check=False
+    )
+    assert done.stderr == b"0\n"
+
+
+def test_huge_log_is_read_from_its_end(site: Site) -> None:
+    site.install()
+    dlsctl.point_current(site.installation, "2.4.11")
+    with (site.release / "server.log").open("wb") as stream:
+        stream.seek(1 << 40)
+        stream.write(b"\nthe end\n")
+    assert dlsctl.log_tail(site.installation, 1) == ["the end"]
+
+
+def test_pipe_with_the_name_of_a_log_is_passed_over(site: Site) -> None:
+    site.install()
+    dlsctl.point_current(site.installation, "2.4.11")
+    os.mkfifo(site.release / "server.log")
+    assert dlsctl.log_tail(site.installation, 5) == []
+
+
+def swap(site: Site, monkeypatch: pytest.MonkeyPatch, function: str) -> Path:
+    """Put a link to a folder of secrets in place of the server's folder right before `function` looks into it."""
+    secrets = site.root / "secrets"
+    secrets.mkdir()
+    (secrets / "x").write_text("secret")
+    (site.release / "data").mkdir()
+    (site.release / "data/x").write_text("mine")
+    real = getattr(dlsctl, function)
+
+    def late(*words: str) -> object:
+        if str(words[-1]).endswith("/x") and not (site.release / "data").is_symlink():
+            (site.release / "data").rename(site.release / "moved")
+            (site.release / "data").symlink_to(secrets)
+        return real(*words)
+
+    monkeypatch.setattr(dlsctl, function, late)
+    return secrets
+
+
+def test_link_put_in_place_of_a_folder_does_not_lead_state_elsewhere(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.install()
+    swap(site, monkeypatch, "sha256_file")
+    entries = {entry["path"]: entry for entry in dlsctl.state(site.installation, "2.4.11")}
+    assert entries["data/x"]["sha256"] == dlsctl.hashed("mine")
+
+
+def test_link_put_in_place_of_a_folder_does_not_get_secrets_into_the_saved_state(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.install()
+    swap(site, monkeypatch, "open_regular")
+    real = dlsctl.state
+
+    def state(inst: dlsctl.Installation, version: str) -> list[dlsctl.Entry]:
+        entries = real(inst, version)
+        (site.release / "data").unlink()
+        (site.release / "moved").rename(site.release / "data")
+        return entries
+
+    monkeypatch.setattr(dlsctl, "state", state)
+    saved = dlsctl.save_state(site.installation, "2.4.11")
+    with tarfile.open(str(saved)) as tar:
+        content = tar.extractfile("state/data/x")
+        assert content
+        assert content.read() == b"mine"
+
+
+@ROOT_ONLY
+def test_vendor_s_stop_script_runs_as_the_owner_of_the_release(site: Site) -> None:
+    site.root.chmod(0o755)
+    site.deploy()
+    script = site.release / "shutdown.sh"
+    script.write_text("#!/bin/sh\nid -u >who\n")
+    script.chmod(0o755)
+    os.chown(site.release, NOBODY, NOBODY)
+    for parent in site.root.parents:
+        if not parent.stat().st_mode & stat.S_IXOTH:
+            parent.chmod(parent.stat().st_mode | stat.S_IXOTH)
+    site.call("stop")
+    assert (site.release / "who").read_text() == f"{NOBODY}\n"
+
+
+def test_uninstall_saves_the_state_though_nothing_is_in_use(site: Site) -> None:
+    site.deploy()
+    (site.home / "current").unlink()
+    assert "uninstalled-2.4.11-" in site.ask("uninstall")["saved"]
+
+
+def test_uninstall_refuses_a_release_whose_record_is_gone(site: Site) -> None:
+    site.deploy()
+    (site.home / "kit/releases/2.4.11.json").unlink()
+    done = site.call("uninstall", check=False)
+    assert (done.returncode, (site.release / "data/store.log").exists()) == (dlsctl.EXIT_REFUSED, True)
+    assert "must have its record" in done.stderr
+    site.call("uninstall", "--purge")
+
+
+def test_server_runs_again_when_the_new_configuration_cannot_be_written(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.deploy()
+    site.configure(port=site.settings["port"] + 1)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "dls.json")
+
+    monkeypatch.setattr(dlsctl, "write_release_file", full)
+    assert site.apply() == dlsctl.EXIT_FAILED
+    assert dlsctl.is_running(site.installation)
+
+
+def test_interrupt_is_told_in_words(site: Site) -> None:
+    site.install()
+    dlsctl.point_current(site.installation, "2.4.11")
+    process = subprocess.Popen(
+        [sys.executable, dlsctl.__file__, "health", "--timeout=20", "--config", str(site.config)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1)
+    process.send_signal(signal.SIGINT)
+    assert "an interrupt" in process.communicate(timeout=10)[1]
