@@ -100,7 +100,7 @@ ln -s server/libjvm.so "$top/linux/jre/lib/libjvm.so"
 echo "licence text of a test double" > "$top/linux/jre/legal/java.base/LICENSE"
 ln -s ../java.base/LICENSE "$top/linux/jre/legal/java.desktop/LICENSE"
 echo "read me" > "$top/docs/Read me first (important).txt"
-echo "说明" > "$top/docs/许可证服务器 – Übersicht.txt"
+echo "说明" > "$top/docs/许可证服务器 Übersicht.txt"
 long=a-file-name-that-is-longer-than-one-hundred-characters-because-generated-documentation-has-such-names
 [ "$format" = ustar ] || echo "long" > "$top/docs/$long.html"
 : > "$top/docs/empty"
