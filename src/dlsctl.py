@@ -2473,17 +2473,26 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             raise
         got = "{}: {}".format(type(error).__name__, error)
         return report(Problem("dlsctl", "must know what it meets", got, "run it with --debug and report it"), options)
+    return answered(json.dumps(answer, sort_keys=True) if options.json else printable(text), code)
+
+
+def answered(text: str, code: int) -> int:
+    """Print the answer; returns `code`, or EXIT_FAILED where it could not be written."""
     try:
-        print(json.dumps(answer, sort_keys=True) if options.json else printable(text), flush=True)
-    except BrokenPipeError:  # the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        print(text, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where Python's own last flush goes
+        if not isinstance(error, BrokenPipeError):  # a reader that has seen enough is no failure
+            print("standard output: must take the answer, got {}".format(error.strerror), file=sys.stderr)
+            return EXIT_FAILED
     return code
 
 
 def report(problem: Problem, options: argparse.Namespace) -> int:
     """Print a problem, with --json also on standard output; returns its exit code."""
     if options.json:
-        print(json.dumps({"error": dict(problem.as_dict(), got=None if problem.got is None else str(problem.got))}))
+        got = None if problem.got is None else str(problem.got)
+        answered(json.dumps({"error": dict(problem.as_dict(), got=got)}), problem.code)
     print(printable(str(problem)), file=sys.stderr)
     return problem.code
 

@@ -152,6 +152,15 @@ def test_an_unexpected_error_shows_a_traceback_only_with_debug(
     assert run("--debug", "archive", "inspect", archive).exception is error
 
 
+@pytest.mark.parametrize("option", ["", "--json"])
+def test_a_full_disk_behind_standard_output_gives_no_traceback(option: str, archive: Path) -> None:
+    command = f"{sys.executable} -m dlskit archive pin {option} {archive} >/dev/full"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    assert done.returncode == 1
+    assert "must be accessible, got No space left on device\nHINT: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_an_interrupted_run_says_so_and_fails(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

@@ -6,6 +6,7 @@ value` and `HINT: next action`; with --json, also to standard output as {"error"
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -77,7 +78,8 @@ def told(error: Exception, command: str, as_json: bool) -> Told:
         hint = f"run {command} --debug ... and report what it prints"
         problem = Problem(command, "must not fail", f"{type(error).__name__}: {error}", hint)
     if as_json:
-        click.echo(json.dumps({"error": problem.as_dict()}, default=str))
+        with contextlib.suppress(OSError):  # what failed may be standard output itself
+            click.echo(json.dumps({"error": problem.as_dict()}, default=str))
     return Told(str(problem), getattr(problem, "code", EXIT_FAILED))
 
 

@@ -103,6 +103,14 @@ def test_reader_that_stops_reading_is_no_error(site: Site) -> None:
     assert done.stderr == b"0\n"
 
 
+@pytest.mark.parametrize("words", ["identity", "identity --json", "start", "start --json"])
+def test_full_disk_behind_standard_output_gives_no_traceback(site: Site, words: str) -> None:
+    command = f"{sys.executable} {dlsctl.__file__} {words} --config {site.config} >/dev/full"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (dlsctl.EXIT_FAILED, False)
+    assert "must " in done.stderr
+
+
 def test_huge_log_is_read_from_its_end(site: Site) -> None:
     site.install()
     dlsctl.point_current(site.installation, "2.4.11")

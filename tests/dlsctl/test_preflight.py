@@ -4,7 +4,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -292,11 +291,15 @@ def test_prepare_writes_what_differs_and_itself_and_can_put_it_back(site: Site, 
     assert (text.exists(), gone.read_text()) == (False, "old")
 
 
-def test_program_that_is_piped_through_python_can_write_itself(tmp_path: Path) -> None:
+def test_program_piped_through_python_can_write_itself_and_takes_no_module_of_the_folder(
+    tmp_path: Path,
+) -> None:
     program = Path(dlsctl.__file__)
+    (tmp_path / "argparse.py").write_text("raise SystemExit('taken')\n")
     spec = json.dumps({"files": [{"path": str(tmp_path / "dlsctl"), "mode": "0755", "self": True}]})
-    piped = [sys.executable, "-c", "import sys; SOURCE = sys.stdin.read(); exec(SOURCE)"]
-    subprocess.run([*piped, "prepare", "--json", f"--spec={spec}"], input=program.read_bytes(), check=True)
+    piped = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__dls_server_piped"]
+    command = [*piped, "prepare", "--json", f"--spec={spec}"]
+    subprocess.run(command, input=program.read_bytes(), check=True, cwd=tmp_path)
     assert (tmp_path / "dlsctl").read_bytes() == program.read_bytes()
 
 
