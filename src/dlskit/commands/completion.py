@@ -8,12 +8,12 @@ from click.shell_completion import get_completion_class
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print the completion script for SHELL.
+    """Print the completion script for SHELL, for the command under the name by which it is called now.
 
     \b
-    bash: dlskit completion bash > ~/.local/share/bash-completion/completions/dlskit
-    zsh:  dlskit completion zsh > "${fpath[1]}/_dlskit"
-    fish: dlskit completion fish > ~/.config/fish/completions/dlskit.fish
+    bash: source it, for example from ~/.bashrc: . <(dls completion bash)
+    zsh:  put it into a folder of $fpath, as _<name of the command>
+    fish: put it into ~/.config/fish/completions, as <name of the command>.fish
     """
     root = ctx.find_root()
     name = (root.info_name or "dlskit").rsplit("/", 1)[-1]
