@@ -817,7 +817,19 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644, owner: Optional[Acco
     temporary = path + ".dlsctl-new"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary)
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        write_new(temporary, data, mode, owner)
+        os.rename(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise OSError(error.errno, error.strerror, path) from None  # a failing write does not name its file
+    sync_folder(os.path.dirname(path))
+
+
+def write_new(path: str, data: bytes, mode: int, owner: Optional[Account]) -> None:
+    """Write a file that must not exist yet, and flush it."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(handle, "wb") as stream:
         stream.write(data)
         if owner:
@@ -825,8 +837,6 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644, owner: Optional[Acco
         os.fchmod(stream.fileno(), mode)
         stream.flush()
         os.fsync(stream.fileno())
-    os.rename(temporary, path)
-    sync_folder(os.path.dirname(path))
 
 
 # Of a file that is read whole. The server's user may put any file into a release; a real start script has some KiB.
@@ -1005,7 +1015,8 @@ def locked(inst: Installation) -> Iterator[None]:
                 inst.home, "must not be changed by two at a time", "held by " + holder, "wait until it has ended"
             ) from None
         os.ftruncate(handle, 0)
-        os.pwrite(handle, "process {} ({})\n".format(os.getpid(), " ".join(sys.argv[1:3])).encode(), 0)
+        with contextlib.suppress(OSError):  # only a note for others; a full disk is no reason to refuse an uninstall
+            os.pwrite(handle, "process {} ({})\n".format(os.getpid(), " ".join(sys.argv[1:3])).encode(), 0)
         recover(inst)
         yield
     finally:
@@ -1297,7 +1308,7 @@ def schema_errors(schema: Dict[str, Any], value: Any, where: str = "dls.json") -
         return object_errors(schema, value, where)
     if isinstance(value, list):
         return array_errors(schema, value, where)
-    if isinstance(value, str) and not re.search(schema.get("pattern", ""), value):
+    if isinstance(value, str) and "pattern" in schema and not re.fullmatch(schema["pattern"], value):
         return [(where, "must be self or an http(s) URL", repr(value))]
     return []
 
@@ -1891,8 +1902,15 @@ def uninstall(inst: Installation, purge: bool = False) -> Optional[str]:
     What the server wrote is saved to the backup folder first, from every release, unless `purge`.
     """
     versions = [] if purge else releases_with_record(inst)
-    stop(inst)
-    saved = ", ".join(path for path in [save_state(inst, version) for version in versions] if path) or None
+    was_running = stop(inst)
+    try:
+        saved = ", ".join(path for path in [save_state(inst, version) for version in versions] if path) or None
+    except BaseException:
+        if was_running and inst.current_version():
+            with contextlib.suppress(Problem, OSError):
+                start(inst)
+        raise
+    shutil.rmtree(inst.archives, ignore_errors=True)  # first, since a full disk has no room for the journal
     with journaled(inst, "uninstall"):
         remove_releases(inst, {})
     shutil.rmtree(inst.kit)
@@ -1933,16 +1951,21 @@ def save_state(inst: Installation, version: str) -> Optional[str]:
         inst.backup_dir, "uninstalled-{}-{}.tar.gz".format(version, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
     )
     base = inst.release_dir(version)
-    handle = os.open(path + ".partial", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(handle, "wb") as stream:
-        with tarfile.open(fileobj=stream, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
-            wanted = {entry["path"] for entry in entries}
-            for inside, full in walk(base):
-                if inside in wanted:
-                    add_to_tar(tar, full, "state/" + inside)
-            tar.add(inst.record_path(version), "release.json", recursive=False)
-        stream.flush()
-        os.fsync(stream.fileno())
+    try:
+        handle = os.open(path + ".partial", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "wb") as stream:
+            with tarfile.open(fileobj=stream, mode="w:gz", format=tarfile.PAX_FORMAT) as tar:
+                wanted = {entry["path"] for entry in entries}
+                for inside, full in walk(base):
+                    if inside in wanted:
+                        add_to_tar(tar, full, "state/" + inside)
+                tar.add(inst.record_path(version), "release.json", recursive=False)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(path + ".partial")
+        raise OSError(error.errno, error.strerror or str(error), error.filename or path) from None
     os.rename(path + ".partial", path)
     sync_folder(inst.backup_dir)
     return path
@@ -2134,12 +2157,15 @@ def variable_problems(spec: Spec) -> Iterator[Problem]:
         if near or name.startswith(spec["prefix"]):
             hint = "did you mean {}?".format(near) if near else "the variables are listed in docs/variables.md"
             yield Refused(name, "is not a variable of this role", None, hint)
+    given = set(values)
     for name, option in sorted(options.items()):
         value = values.get(name)
         if value is None or value == "":
             values[name] = None
             if option.get("required"):
                 yield Refused(name, "is required", "nothing", set_hint(name))
+            elif name in given and option.get("default") is not None:
+                yield Refused(name, "must not be empty", repr(value), set_hint(name) + ", or leave it out")
             continue
         try:
             values[name] = coerce(option.get("type", "str"), value)
@@ -2205,7 +2231,7 @@ def value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem]:
         yield from rule(
             short,
             lambda path: (
-                re.fullmatch(r"/[^\s%\"'\\$]+", path) and path.isprintable() and os.path.normpath(path) == path
+                re.fullmatch(r"/(?!/)[^\s%\"'\\$]+", path) and path.isprintable() and os.path.normpath(path) == path
             ),
             "must be an absolute path, without spaces, percent signs, quotes, $, '..' or a trailing slash",
         )
@@ -2282,6 +2308,8 @@ def host_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
                 pwd.getpwuid(os.geteuid()).pw_name,
                 "run the playbook with become: true",
             )
+        if inst.launch == "direct" and user_exists(inst.user) and pwd.getpwnam(inst.user).pw_uid == 0:
+            yield Refused(prefix + "user", "must not be root", inst.user, "name a user that has no other rights")
     elif inst.launch == "direct" and os.geteuid() != 0 and inst.user != pwd.getpwuid(os.geteuid()).pw_name:
         yield Refused(
             prefix + "user",

@@ -1,12 +1,13 @@
 """What the server's user, a full disk or a careless hand has left does not mislead dlsctl, which may be root."""
 
+import contextlib
 import os
 import signal
 import stat
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -232,3 +233,46 @@ def test_interrupt_is_told_in_words(site: Site) -> None:
         process.wait(1)
     process.send_signal(signal.SIGINT)
     assert "an interrupt" in process.communicate(timeout=10)[1]
+
+
+@pytest.fixture
+def small_disk(site: Site) -> Iterator[Path]:
+    """The site's home on a file system of its own."""
+    site.home.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", site.home], check=False).returncode:
+        pytest.skip("needs the right to mount")
+    yield site.home
+    subprocess.run(["umount", "--lazy", site.home], check=True)
+
+
+@ROOT_ONLY
+def test_full_disk_names_the_file_leaves_no_half_and_does_not_keep_the_server_from_its_removal(
+    site: Site, small_disk: Path
+) -> None:
+    site.deploy()
+    (site.root / "etc/dls.json").write_text('{"servers": ["self", "https://standby.example/dls/"]}')
+    with (small_disk / "fill").open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+        while True:
+            stream.write(bytes(4096))
+    done = site.call("apply", check=False)
+    assert f"{small_disk}/kit/edits.json: must be accessible, got No space left on device" in done.stderr
+    assert list(small_disk.rglob("*.dlsctl-new")) == []
+    assert dlsctl.is_running(site.installation)
+    assert site.ask("uninstall")["saved"]
+    assert [path.name for path in small_disk.iterdir()] == ["fill"]
+
+
+@ROOT_ONLY
+def test_server_runs_on_when_its_state_cannot_be_saved(site: Site, small_disk: Path) -> None:
+    site.configure(backup_dir=str(small_disk / "backups"))
+    site.deploy()
+    (site.release / "data/licence").write_bytes(os.urandom(900_000))
+    with (small_disk / "fill").open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+        while True:
+            stream.write(bytes(4096))
+    done = site.call("uninstall", check=False)
+    assert done.returncode == dlsctl.EXIT_FAILED
+    assert "must be accessible, got No space left on device" in done.stderr
+    assert list((small_disk / "backups").iterdir()) == []
+    assert (site.release / "data/licence").exists()
+    assert dlsctl.is_running(site.installation)

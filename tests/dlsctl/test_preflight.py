@@ -72,6 +72,11 @@ VALUES = [
     ("backup_dir", "/var/b ackups", f"{PATH_RULE}, got '/var/b ackups'"),
     ("data_dir", "/var/%n", f"{PATH_RULE}, got '/var/%n'"),
     ("bin_dir", "/usr/local/", f"{PATH_RULE}, got '/usr/local/'"),
+    ("home", "", "must not be empty, got ''"),
+    ("home", None, "must not be empty, got None"),
+    ("min_free_mb", None, "must not be empty, got None"),
+    ("allowed_networks", None, "must not be empty, got None"),
+    ("backup_dir", "//backups", f"{PATH_RULE}, got '//backups'"),
     ("home", "/opt/d$HOME", f"{PATH_RULE}, got '/opt/d$HOME'"),
     ("bin_dir", "/opt/a'b", f'{PATH_RULE}, got "/opt/a\'b"'),
     ("service_name", "-x", "must be a unit name without .service, got '-x'"),
@@ -110,6 +115,8 @@ def test_value_that_breaks_a_rule_is_refused(spec: dict[str, Any], name: str, va
 def test_two_servers_are_checked_as_the_vendor_documents_them(spec: dict[str, Any]) -> None:
     spec["values"]["dls_server_servers"] = ["self", "ftp://b/"]
     assert texts(spec)[0].startswith("dls_server_servers/1: must be self or an http(s) URL, got 'ftp://b/'")
+    spec["values"]["dls_server_servers"] = ["self", "http://b/\n"]
+    assert texts(spec)[0].startswith("dls_server_servers/1: must be self or an http(s) URL, got 'http://b/\\n'")
 
 
 def test_numbers_may_come_as_text(spec: dict[str, Any]) -> None:
@@ -301,6 +308,14 @@ def test_program_piped_through_python_can_write_itself_and_takes_no_module_of_th
     command = [*piped, "prepare", "--json", f"--spec={spec}"]
     subprocess.run(command, input=program.read_bytes(), check=True, cwd=tmp_path)
     assert (tmp_path / "dlsctl").read_bytes() == program.read_bytes()
+
+
+def test_unit_that_would_run_the_server_as_root_is_refused(
+    spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dlsctl, "has_systemd", lambda: True)
+    spec["values"] |= {"dls_server_supervisor": "systemd", "dls_server_launch": "direct", "dls_server_user": "root"}
+    assert "dls_server_user: must not be root, got root" in "\n".join(texts(spec))
 
 
 def test_foreign_program_named_dlsctl_is_neither_replaced_nor_removed(site: Site, spec: dict[str, Any]) -> None:
