@@ -11,7 +11,7 @@ Exit codes
     2  wrong usage
     3  the server is stopped
     4  the server runs but gave no healthy answer in time
-    5  installed files differ from the release's manifest
+    5  installed files, or the host's identity, differ from what was recorded
     6  refused: an input or the host breaks a rule, nothing was changed
     7  busy: another dlsctl holds the lock
     8  blocked: an earlier run left something that only a person can decide
@@ -1007,13 +1007,7 @@ def locked(inst: Installation) -> Iterator[None]:
             os.makedirs(folder, 0o755)
     handle = os.open(os.path.join(inst.kit, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(handle, 100, 0).decode(errors="replace").strip()
-            raise Busy(
-                inst.home, "must not be changed by two at a time", "held by " + holder, "wait until it has ended"
-            ) from None
+        take_lock(inst, handle)
         os.ftruncate(handle, 0)
         with contextlib.suppress(OSError):  # only a note for others; a full disk is no reason to refuse an uninstall
             os.pwrite(handle, "process {} ({})\n".format(os.getpid(), " ".join(sys.argv[1:3])).encode(), 0)
@@ -1021,6 +1015,26 @@ def locked(inst: Installation) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def take_lock(inst: Installation, handle: int) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        holder = os.pread(handle, 100, 0).decode(errors="replace").strip()
+        raise Busy(
+            inst.home, "must not be changed by two at a time", "held by " + holder, "wait until it has ended"
+        ) from None
+
+
+def check_idle(inst: Installation) -> None:
+    """Raise Busy where another dlsctl is at work. Changes nothing."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        handle = os.open(os.path.join(inst.kit, "lock"), os.O_RDWR | os.O_CLOEXEC)
+        try:
+            take_lock(inst, handle)
+        finally:
+            os.close(handle)
 
 
 class Busy(Problem):
@@ -1134,7 +1148,7 @@ def pinned_archive(path: str, sha256: str, version: str) -> Archive:
                 path,
                 "must have {} {}".format(what, wanted or "(none given)"),
                 found,
-                "check the archive, or pin this one with: dlskit archive pin FILE",
+                "check the archive, or pin this one with: ./dls archive pin FILE",
             )
     return archive
 
@@ -1394,6 +1408,12 @@ class Unhealthy(Problem):
     code = EXIT_UNHEALTHY
 
 
+class Stopped(Problem):
+    """The server is not running."""
+
+    code = EXIT_STOPPED
+
+
 def run(argv: Sequence[str], **options: Any) -> Tuple[int, str]:
     """Run a command to its end and return (exit code, output)."""
     done = subprocess.run(
@@ -1422,7 +1442,7 @@ def systemctl(*words: str) -> str:
 
 def unit_properties(service: str) -> Dict[str, str]:
     """What systemd knows of a unit; an unknown unit has LoadState not-found."""
-    names = "LoadState,FragmentPath,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID"
+    names = "LoadState,FragmentPath,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID,NRestarts"
     code, output = run(["systemctl", "show", service + ".service", "--property=" + names])
     return dict(line.split("=", 1) for line in output.splitlines() if "=" in line) if code == 0 else {}
 
@@ -1640,6 +1660,8 @@ def portal_error(inst: Installation, record: Release, timeout: float = 5) -> Opt
     return None
 
 
+# After so many deaths in a row, a server will not come up by itself.
+CRASHES = 3
 # A server that dies right after its first answer was never healthy.
 SETTLE_SECONDS = 1
 
@@ -1653,6 +1675,7 @@ def wait_healthy(inst: Installation, timeout: Optional[float] = None, settle: fl
     timeout = inst.health_timeout if timeout is None else timeout
     begun = time.monotonic()
     healthy_since, processes, gone = None, None, 0
+    crashed = crashes(inst)
     while True:
         error = portal_error(inst, record)
         now = time.monotonic()
@@ -1663,6 +1686,8 @@ def wait_healthy(inst: Installation, timeout: Optional[float] = None, settle: fl
             if now - healthy_since >= settle:
                 return round(now - begun, 1)
         gone = 0 if is_running(inst) else gone + 1
+        if crashes(inst) - crashed >= CRASHES:
+            gone = 10
         if gone >= 10 or now - begun >= timeout + settle:
             raise Unhealthy(
                 "health",
@@ -1671,6 +1696,11 @@ def wait_healthy(inst: Installation, timeout: Optional[float] = None, settle: fl
                 "mend what the last lines of the server's log say:\n" + log_text(inst, 30),
             )
         time.sleep(0.2)
+
+
+def crashes(inst: Installation) -> int:
+    """How often the supervisor has restarted the server since dlsctl started it."""
+    return int(unit_properties(inst.service).get("NRestarts") or 0) if inst.supervisor == "systemd" else 0
 
 
 def log_text(inst: Installation, count: int) -> str:
@@ -2243,7 +2273,7 @@ def value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem]:
         "archive_checksum",
         lambda text: re.fullmatch("sha256:[0-9a-f]{64}", text),
         "must be sha256: and 64 lower-case hexadecimal digits",
-        "print it with: dlskit archive pin FILE",
+        "print it with: ./dls archive pin FILE",
     )
     yield from rule(
         "service_name",
@@ -2333,6 +2363,10 @@ def host_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
             "{} MiB".format(memory),
             "give the host more memory, or lower the limit",
         )
+    try:
+        check_idle(inst)
+    except Busy as problem:
+        yield problem
     yield from port_problems(spec, inst)
     yield from release_problems(spec, inst)
 
@@ -2493,6 +2527,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             raise
         what = shown(error.filename) if isinstance(error.filename, bytes) else error.filename or "dlsctl"
         hint = "look at it, its rights and the free space there; then run the same again"
+        if isinstance(error, PermissionError) and os.geteuid() != 0:
+            hint = "run it as root, for example with sudo"
         return report(Problem(what, "must be accessible", error.strerror or error, hint), options)
     except KeyboardInterrupt:
         return report(Problem("dlsctl", "must run to its end", "an interrupt", "run the same again"), options)
@@ -2654,6 +2690,8 @@ def verb_stop(options: argparse.Namespace) -> Answer:
 
 def verb_health(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
+    if not is_running(inst):
+        raise Stopped(inst.service, "must be running", "a stopped server", "start it with: dlsctl start")
     seconds = wait_healthy(inst, options.timeout, settle=0)
     url = portal_url(inst, inst.release())
     return EXIT_OK, {"healthy": True, "url": url, "seconds": seconds}, "{} answers".format(url)
@@ -2670,8 +2708,13 @@ def verb_verify(options: argparse.Namespace) -> Answer:
     changed = [entry for entry in state(inst) if entry["change"] != "added"]
     version = inst.current_version()
     if changed:
-        lines = "\n".join("{:9} {}".format(entry["change"], one_line(entry["path"])) for entry in changed)
-        return EXIT_DIFFERS, {"version": version, "differs": changed}, lines
+        problem = Problem(
+            inst.release_dir(str(version)),
+            "must be as the vendor's archive has it",
+            "\n".join(["", *("  {:9} {}".format(entry["change"], one_line(entry["path"])) for entry in changed)]),
+            "if nobody can say why, uninstall and install again; the server's state is saved first",
+        )
+        return EXIT_DIFFERS, {"version": version, "differs": changed}, str(problem)
     return (
         EXIT_OK,
         {"version": version, "differs": []},
@@ -2694,7 +2737,8 @@ def verb_identity(options: argparse.Namespace) -> Answer:
     labels = identity()
     known = read_json(os.path.join(inst.kit, "identity.json"))
     drift = sorted(key for key in labels if known and labels[key] and known[key] and labels[key] != known[key])
-    lines = ["{}: {}".format(key, value) for key, value in sorted(labels.items())]
+    shown_labels = dict(labels, mac=", ".join("{} {}".format(*pair) for pair in sorted(labels["mac"].items())))
+    lines = ["{}: {}".format(key, value or "unknown") for key, value in sorted(shown_labels.items())]
     lines += ["{}: differs from what was recorded at the install".format(key) for key in drift]
     return (EXIT_DIFFERS if drift else EXIT_OK), {"labels": labels, "recorded": known, "drift": drift}, "\n".join(lines)
 

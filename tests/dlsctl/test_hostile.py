@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import dlsctl
+from tests.dlsctl import tiny
 from tests.dlsctl.conftest import Site
 
 NOBODY = 65534
@@ -222,8 +223,10 @@ def test_server_runs_again_when_the_new_configuration_cannot_be_written(
 
 
 def test_interrupt_is_told_in_words(site: Site) -> None:
-    site.install()
+    site.configure(launch="direct")
+    site.install(tiny.build(site.root, status=503))
     dlsctl.point_current(site.installation, "2.4.11")
+    site.call("start", "--no-wait")
     process = subprocess.Popen(
         [sys.executable, dlsctl.__file__, "health", "--timeout=20", "--config", str(site.config)],
         stderr=subprocess.PIPE,

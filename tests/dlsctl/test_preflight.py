@@ -384,3 +384,10 @@ def test_purge_refuses_folders_that_hold_more_than_the_kit_s_files(site: Site, s
     ]
     spec["values"]["dls_server_uninstall_purge"] = False
     assert texts(spec) == []
+
+
+def test_host_that_another_dlsctl_is_changing_is_refused(site: Site, spec: dict[str, Any]) -> None:
+    with dlsctl.locked(site.installation):
+        found = texts(spec)
+    assert len(found) == 1
+    assert found[0].startswith(f"{site.home}: must not be changed by two at a time, got held by process {os.getpid()}")

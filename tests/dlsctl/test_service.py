@@ -128,7 +128,19 @@ def test_verify_names_what_is_missing_or_changed(site: Site) -> None:
     (site.release / "dls.json.sample").unlink()
     done = site.call("verify", check=False)
     assert done.returncode == dlsctl.EXIT_DIFFERS
-    assert done.stdout.splitlines() == ["modified  dls-2.4.11.jar", "removed   dls.json.sample"]
+    assert (
+        "must be as the vendor's archive has it, got \n  modified  dls-2.4.11.jar\n  removed   dls.json.sample\n"
+        in done.stdout
+    )
+    assert "HINT: " in done.stdout
+
+
+def test_health_of_a_stopped_server_says_that_it_is_stopped(site: Site) -> None:
+    site.deploy()
+    site.call("stop")
+    done = site.call("health", check=False)
+    assert done.returncode == dlsctl.EXIT_STOPPED
+    assert "HINT: start it with: dlsctl start" in done.stderr
 
 
 def test_stop_runs_the_vendor_s_own_script_where_there_is_one(site: Site) -> None:
