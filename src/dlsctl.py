@@ -1027,12 +1027,14 @@ def take_lock(inst: Installation, handle: int) -> None:
         ) from None
 
 
-def check_idle(inst: Installation) -> None:
-    """Raise Busy where another dlsctl is at work. Changes nothing."""
+def busy_problems(inst: Installation) -> Iterator[Problem]:
+    """Whether another dlsctl is at work. Changes nothing."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         handle = os.open(os.path.join(inst.kit, "lock"), os.O_RDWR | os.O_CLOEXEC)
         try:
             take_lock(inst, handle)
+        except Busy as problem:
+            yield problem
         finally:
             os.close(handle)
 
@@ -1605,6 +1607,44 @@ def launch_process(inst: Installation, record: Release) -> None:
             raise Unhealthy("startup.sh", "must succeed", "exit code {}".format(code), "see " + inst.console_log)
 
 
+def run_startup_script(inst: Installation) -> int:
+    """Run the vendor's start script in the current folder and tell systemd, by a PID file, which process to watch.
+
+    systemd's own guess fails where the launcher puts itself into the background: it is made while that goes on.
+    """
+    code = subprocess.run(["./startup.sh"], stdin=subprocess.DEVNULL, check=False).returncode
+    if code:
+        raise Unhealthy("startup.sh", "must succeed", "exit code {}".format(code), "see the server's log")
+    pid, since = 0, time.monotonic()
+    while pid == 0 or time.monotonic() - since < SETTLE_SECONDS:
+        roots = main_processes(inst)
+        if pid not in roots:
+            pid, since = (roots[0] if roots else 0), time.monotonic() if roots else since
+        if pid == 0 and time.monotonic() - since > inst.health_timeout:
+            raise Unhealthy("startup.sh", "must leave a server running", "none", "see the server's log")
+        time.sleep(0.1)
+    write_atomic(pid_file(inst.service), "{}\n".format(pid).encode())
+    return pid
+
+
+def main_processes(inst: Installation) -> List[int]:
+    """The server's processes that no other process of it has started, those with most descendants first."""
+    found = server_processes(inst)
+    parents = {pid: parent_of(pid) for pid in found}
+
+    def root(pid: int) -> int:
+        while parents.get(pid) in parents:
+            pid = parents[pid]
+        return pid
+
+    roots = [root(pid) for pid in found]
+    return sorted(set(roots), key=lambda pid: -roots.count(pid))
+
+
+def pid_file(service: str) -> str:
+    return "/run/{}.pid".format(service)
+
+
 def stop(inst: Installation) -> bool:
     """Stop the server and wait until it is gone; True where it was running. What does not end in time is killed."""
     was_running = is_running(inst)
@@ -1709,12 +1749,13 @@ def log_text(inst: Installation, count: int) -> str:
 
 def log_tail(inst: Installation, count: int) -> List[str]:
     """The last lines the server has written: to the journal or the console, then to its newest log file."""
-    lines = []
+    lines: List[str] = []
     if inst.supervisor == "systemd":
-        code, output = run(
-            ["journalctl", "--unit", inst.service, "--lines", str(count), "--no-pager", "--output", "cat", "--quiet"]
-        )
-        lines = output.splitlines() if code == 0 else []
+        journalctl = ["journalctl", "--lines", str(count), "--no-pager", "--output", "cat", "--quiet"]
+        # First what the server's own processes wrote; systemd's lines about it only where there is nothing else.
+        for selection in (["_SYSTEMD_UNIT={}.service".format(inst.service)], ["--unit", inst.service]):
+            code, output = run(journalctl + selection)
+            lines = lines or (output.splitlines() if code == 0 else [])
     else:
         lines = read_tail(inst.console_log).decode(errors="replace").splitlines()[-count:]
     base = os.path.realpath(inst.current_link)
@@ -2363,10 +2404,7 @@ def host_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
             "{} MiB".format(memory),
             "give the host more memory, or lower the limit",
         )
-    try:
-        check_idle(inst)
-    except Busy as problem:
-        yield problem
+    yield from busy_problems(inst)
     yield from port_problems(spec, inst)
     yield from release_problems(spec, inst)
 
@@ -2786,9 +2824,13 @@ def verb_archive(options: argparse.Namespace) -> Answer:
 
 def verb_run(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
-    argv = server_argv(inst, inst.release())
+    record = inst.release()
     os.chdir(inst.current_link)
-    os.execv(argv[0], argv)  # noqa: S606 - the server takes this process over
+    if inst.launch == "direct":
+        argv = server_argv(inst, record)
+        os.execv(argv[0], argv)  # noqa: S606 - the server takes this process over
+    pid = run_startup_script(inst)
+    return EXIT_OK, {"pid": pid}, "the server's main process is {}".format(pid)
 
 
 def verb_prepare(options: argparse.Namespace) -> Answer:
