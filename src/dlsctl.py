@@ -815,9 +815,9 @@ def sync_folder(path: str) -> None:
 def write_atomic(path: str, data: bytes, mode: int = 0o644, owner: Optional[Account] = None) -> None:
     """Replace the file `path` by the bytes `data` in one rename, flushed to disk; `owner` is (uid, gid)."""
     temporary = path + ".dlsctl-new"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)
     try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
         write_new(temporary, data, mode, owner)
         os.rename(temporary, path)
     except OSError as error:
