@@ -1280,10 +1280,51 @@ def kit_files(inst: Installation, version: str) -> Dict[str, str]:
     return ours if isinstance(ours, dict) else {}
 
 
+BEFORE = " before"  # the key, behind the version, of what an edit has replaced
+
+
+def trusted_hashes(inst: Installation, record: Release, path: str) -> Set[str]:
+    """The SHA-256 that a file of a release has from the archive, or from this program's edits."""
+    found = {member.sha256 for member in record["members"] if member.path == path}
+    for key in (record["version"], record["version"] + BEFORE):
+        found.add(kit_files(inst, key).get(path, ""))
+    return found
+
+
+def vendor_script(inst: Installation, record: Release) -> bytes:
+    """The vendor's start script. Raises Refused where root would run what somebody else has written.
+
+    The script, run by root, makes the server's user the owner of the release, and so of itself.
+    """
+    path = os.path.join(inst.release_dir(record["version"]), "startup.sh")
+    script = read_bytes(path) or b""
+    if os.geteuid() == 0 and hashlib.sha256(script).hexdigest() not in trusted_hashes(inst, record, "startup.sh"):
+        raise Refused(
+            path,
+            "must be as in the archive or as edited by this program, because root runs it",
+            "another content",
+            "find out who changed it, and put it back from the archive; direct launch does not need it",
+        )
+    return script
+
+
+def vendor_command(inst: Installation, record: Release) -> List[str]:
+    """How to run the vendor's start script in its folder: the very text that was checked, whatever is there by then."""
+    if os.geteuid() != 0:
+        return ["./startup.sh"]
+    script = vendor_script(inst, record).decode("utf-8", "surrogateescape")
+    first = script.partition("\n")[0]
+    shell = first[2:].split(None, 1) if first.startswith("#!") else ["/bin/sh"]
+    return [word.strip() for word in shell] + ["-c", script, "./startup.sh"]
+
+
 def write_release_file(inst: Installation, version: str, path: str, data: bytes, mode: int) -> None:
     """Write a file of ours into a release and record it, so that it is not taken for the server's state."""
     edits_path = os.path.join(inst.kit, "edits.json")
     edits = read_json(edits_path) or {}
+    replaced = hashlib.sha256(read_bytes(os.path.join(inst.release_dir(version), path)) or b"").hexdigest()
+    if replaced in trusted_hashes(inst, inst.release(version), path):  # still so when this program dies in between
+        edits.setdefault(version + BEFORE, {})[path] = replaced
     edits.setdefault(version, {})[path] = hashlib.sha256(data).hexdigest()
     base = os.stat(inst.release_dir(version))
     owner = (base.st_uid, base.st_gid) if os.geteuid() == 0 else None
@@ -1487,7 +1528,8 @@ def runs_from(pid: int, releases: str) -> bool:
         return False
     if os.path.basename(words[0]) not in ("sh", "dash", "bash") or len(words) < 2:
         return False
-    script = os.path.realpath(os.path.join(folder, words[1]))
+    named = words[words.index("-c") + 2 :] if "-c" in words[1:-2] else words[1:]
+    script = os.path.realpath(os.path.join(folder, named[0]))
     return script.startswith(releases) and os.path.isfile(script)
 
 
@@ -1584,7 +1626,7 @@ def become(account: Optional[Account]) -> None:
 
 def launch_process(inst: Installation, record: Release) -> None:
     """Start the server without a supervisor, detached from this process; its output goes to kit/console.log."""
-    argv = ["./startup.sh"] if inst.launch == "vendor" else server_argv(inst, record)
+    argv = vendor_command(inst, record) if inst.launch == "vendor" else server_argv(inst, record)
     account = inst.account()
     with open(inst.console_log, "ab") as log:
         process = subprocess.Popen(
@@ -1607,12 +1649,12 @@ def launch_process(inst: Installation, record: Release) -> None:
             raise Unhealthy("startup.sh", "must succeed", "exit code {}".format(code), "see " + inst.console_log)
 
 
-def run_startup_script(inst: Installation) -> int:
+def run_startup_script(inst: Installation, record: Release) -> int:
     """Run the vendor's start script in the current folder and tell systemd, by a PID file, which process to watch.
 
     systemd's own guess fails where the launcher puts itself into the background: it is made while that goes on.
     """
-    code = subprocess.run(["./startup.sh"], stdin=subprocess.DEVNULL, check=False).returncode
+    code = subprocess.run(vendor_command(inst, record), stdin=subprocess.DEVNULL, check=False).returncode
     if code:
         raise Unhealthy("startup.sh", "must succeed", "exit code {}".format(code), "see the server's log")
     pid, since = 0, time.monotonic()
@@ -1910,7 +1952,7 @@ def pending_files(inst: Installation, record: Release, base: str) -> List[Tuple[
         pending.append(("dls.json", None, 0o644))
     if inst.launch == "vendor":
         path = os.path.join(base, "startup.sh")
-        script = read_bytes(path) or b""
+        script = vendor_script(inst, record)
         wanted = startup_with_ports(script, inst.server_port, inst.data_port, record["line"])
         if wanted != script:
             pending.append(("startup.sh", wanted, stat.S_IMODE(os.stat(path).st_mode)))
@@ -2714,6 +2756,8 @@ def waited(inst: Installation, changed: bool, text: str, options: argparse.Names
 def verb_restart(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     with locked(inst):
+        if inst.launch == "vendor":
+            vendor_script(inst, inst.release())  # asked before the stop
         stop(inst)
         start(inst)
     return waited(inst, True, "restarted", options)
@@ -2829,7 +2873,7 @@ def verb_run(options: argparse.Namespace) -> Answer:
     if inst.launch == "direct":
         argv = server_argv(inst, record)
         os.execv(argv[0], argv)  # noqa: S606 - the server takes this process over
-    pid = run_startup_script(inst)
+    pid = run_startup_script(inst, record)
     return EXIT_OK, {"pid": pid}, "the server's main process is {}".format(pid)
 
 

@@ -9,6 +9,7 @@ import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -279,3 +280,52 @@ def test_server_runs_on_when_its_state_cannot_be_saved(site: Site, small_disk: P
     assert list((small_disk / "backups").iterdir()) == []
     assert (site.release / "data/licence").exists()
     assert dlsctl.is_running(site.installation)
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("verb", ["restart", "apply", "start"])
+def test_root_does_not_run_a_start_script_that_the_server_s_user_has_changed(site: Site, verb: str) -> None:
+    site.deploy()
+    script = site.release / "startup.sh"
+    script.write_text(script.read_text().replace("cd ", "touch pwned; cd "))
+    site.configure(port=site.settings["port"] + 1)
+    if verb == "start":
+        site.call("stop")
+    done = site.call(verb, check=False)
+    assert done.returncode == dlsctl.EXIT_REFUSED
+    assert "because root runs it, got another content\nHINT: " in done.stderr
+    assert not (site.release / "pwned").exists()
+    assert dlsctl.is_running(site.installation) is (verb != "start")
+
+
+@ROOT_ONLY
+def test_start_script_that_is_replaced_after_the_check_is_not_run(site: Site) -> None:
+    site.deploy()
+    command = dlsctl.vendor_command(site.installation, site.installation.release())
+    (site.release / "startup.sh").write_text("#!/bin/sh\ntouch pwned\n")
+    site.call("stop")
+    subprocess.run(command, cwd=site.release, check=True, stdout=subprocess.DEVNULL)
+    dlsctl.wait_healthy(site.installation)
+    assert not (site.release / "pwned").exists()
+
+
+@ROOT_ONLY
+def test_start_script_can_still_be_edited_after_an_edit_was_killed_half_way(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.deploy()
+
+    real = dlsctl.write_atomic
+
+    def dying(path: str, *words: Any) -> None:
+        if path.endswith("startup.sh"):
+            raise KeyboardInterrupt
+        real(path, *words)
+
+    for port in (1, 2):
+        site.configure(port=site.settings["port"] + port)
+        with monkeypatch.context() as patch:
+            patch.setattr(dlsctl, "write_atomic", dying)
+            site.apply()
+    site.call("apply")
+    assert f"--server.port={site.settings['port']}" in (site.release / "startup.sh").read_text()

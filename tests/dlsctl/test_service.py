@@ -57,14 +57,15 @@ def test_apply_restarts_for_what_the_server_reads_only(site: Site) -> None:
 
 
 def test_apply_restarts_a_server_that_was_started_with_other_files_in_between(site: Site) -> None:
+    (site.root / "etc/dls.json").write_text('{"servers": ["self", "http://standby/"]}')
     site.deploy()
-    script = site.release / "startup.sh"
-    right = script.read_bytes()
+    file = site.release / "dls.json"
+    right = file.read_bytes()
     site.call("stop")
-    script.write_bytes(right + b"# by hand\n")
+    file.write_bytes(right + b"\n")
     site.call("start", "--no-wait")
     time.sleep(1.2)
-    script.write_bytes(right)
+    file.write_bytes(right)
     (site.home / "kit/started.json").write_text(
         json.dumps({"digest": dlsctl.launch_digest(site.installation, site.installation.release())})
     )
