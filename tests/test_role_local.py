@@ -1,0 +1,119 @@
+"""The role on this machine: a small archive, no supervisor, everything below a temporary folder."""
+
+import json
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import dlsctl
+from tests.checkout import play
+from tests.dlsctl import tiny
+from tests.dlsctl.conftest import free_port
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Machine:
+    """This machine as the role's only host."""
+
+    root: Path
+    variables: dict[str, Any]
+
+    def play(self, name: str, *options: str) -> play.Result:
+        inventory = self.root / "hosts.yml"
+        inventory.write_text(yaml.safe_dump({"dls": {"hosts": {"localhost": self.variables}}}))
+        return play.run(name, inventory, *options, quiet=True)
+
+    def changed(self, name: str, *options: str) -> int:
+        """Run a playbook that must succeed; returns how many tasks changed something."""
+        done = self.play(name, *options)
+        assert done.code == 0, done.output
+        return done.changed
+
+    def status(self) -> Any:
+        command = [sys.executable, str(self.root / "bin/dlsctl"), "status", "--json"]
+        config = ["--config", str(self.root / "etc/dlsctl.json")]
+        done = subprocess.run([*command, *config], capture_output=True, text=True, check=False)
+        return json.loads(done.stdout)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    archive = tiny.build(tmp_path)
+    variables = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "ansible_become": False,
+        "dls_server_version": "2.4.11",
+        "dls_server_archive": str(archive),
+        "dls_server_archive_checksum": "sha256:" + tiny.sha256(archive),
+        "dls_server_supervisor": "none",
+        "dls_server_launch": "direct",
+        "dls_server_user": pwd.getpwuid(os.geteuid()).pw_name,
+        "dls_server_port": free_port(),
+        "dls_server_data_port": free_port(),
+        "dls_server_health_timeout": 10,
+        "dls_server_min_free_mb": 1,
+        "dls_server_home": f"{tmp_path}/opt",
+        "dls_server_config_dir": f"{tmp_path}/etc",
+        "dls_server_data_dir": f"{tmp_path}/lib",
+        "dls_server_backup_dir": f"{tmp_path}/backups",
+        "dls_server_bin_dir": f"{tmp_path}/bin",
+    }
+    yield Machine(tmp_path, variables)
+    settings = json.loads((tmp_path / "etc/dlsctl.json").read_text()) if (tmp_path / "etc/dlsctl.json").exists() else {}
+    for pid in dlsctl.server_processes(dlsctl.Installation(settings)) if settings else []:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_second_run_changes_nothing_and_check_mode_predicts_the_first(machine: Machine) -> None:
+    predicted = machine.changed("install", "--check")
+    assert not (machine.root / "opt").exists()
+    assert machine.changed("install") == predicted
+    assert machine.changed("install") == 0
+    assert machine.changed("verify") == 0
+    assert machine.status()["healthy"]
+
+
+def test_change_that_cannot_get_healthy_is_taken_back(machine: Machine) -> None:
+    machine.changed("install")
+    port = machine.variables["dls_server_port"]
+    with socket.socket() as other:  # bound, but not listening: nothing for the preflight to see
+        other.bind(("", 0))
+        done = machine.play("install", "-e", f"dls_server_port={other.getsockname()[1]}")
+    assert done.code != 0
+    assert "health: must answer http://127.0.0.1:" in done.output
+    assert "The host was put back as it was." in done.output
+    status = machine.status()
+    assert (status["port"], status["healthy"]) == (port, True)
+    assert machine.changed("install") == 0
+
+
+@pytest.mark.parametrize("value", ["false", "no"])
+def test_purge_that_is_switched_off_by_text_purges_nothing(machine: Machine, value: str) -> None:
+    machine.changed("install")
+    machine.changed("uninstall", "-e", f"dls_server_uninstall_purge={value}")
+    assert [path.suffix for path in (machine.root / "backups").iterdir()] == [".gz"]
+    assert (machine.root / "lib/licenses").is_dir()
+    assert machine.changed("uninstall", "-e", f"dls_server_uninstall_purge={value}") == 0
+
+
+def test_forgotten_variables_are_all_named(machine: Machine) -> None:
+    for name in ("version", "archive", "archive_checksum"):
+        del machine.variables["dls_server_" + name]
+    done = machine.play("install")
+    assert done.code != 0
+    for name in ("version", "archive", "archive_checksum"):
+        assert f"dls_server_{name}: is required, got nothing" in done.output
+    assert not (machine.root / "opt").exists()
