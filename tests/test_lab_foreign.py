@@ -1,6 +1,7 @@
-"""A launcher that puts itself into the background, on a host with systemd: watched, restarted, stopped."""
+"""A launcher that puts itself into the background, on a host with systemd: watched, restarted, stopped, closed."""
 
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -37,6 +38,16 @@ def shell(lab: hosts.Lab, command: str) -> str:
     return done.stdout + done.stderr
 
 
+def answers(lab: hosts.Lab, port: int) -> bool:
+    """Whether a connection from outside the host is taken."""
+    (host,) = hosts.read_hosts(lab)
+    try:
+        socket.create_connection((host.address, port), timeout=3).close()
+    except OSError:
+        return False
+    return True
+
+
 def test_launcher_that_backgrounds_itself_is_watched_by_systemd(lab: hosts.Lab, tmp_path: Path) -> None:
     built = subprocess.run(
         ["sh", str(BUILD), "-L", "daemon", "2.4.11", str(tmp_path)], check=True, capture_output=True, text=True
@@ -49,6 +60,8 @@ def test_launcher_that_backgrounds_itself_is_watched_by_systemd(lab: hosts.Lab, 
     }
     (lab.inventory / "site.yml").write_text(yaml.safe_dump({"dls": {"vars": variables}}))
     play.succeed(play.run("install", lab.inventory, quiet=True), "install")
+    assert answers(lab, 22)
+    assert not answers(lab, 48080)
     for victim in ("^./linux/jre/bin", "^./linux/bin"):
         shell(lab, f"sudo pkill -KILL -f '{victim}'")
         deadline = time.monotonic() + 40
@@ -57,5 +70,10 @@ def test_launcher_that_backgrounds_itself_is_watched_by_systemd(lab: hosts.Lab, 
             assert time.monotonic() < deadline, said + shell(lab, "sudo journalctl -u dynamsoft-dls -n 30")
             time.sleep(1)
     play.succeed(play.run("verify", lab.inventory, quiet=True), "verify")
+    assert not answers(lab, 48080)
+    play.succeed(
+        play.run("install", lab.inventory, "-e", '{"dls_server_allowed_networks": ["any"]}', quiet=True), "open"
+    )
+    assert answers(lab, 48080)
     assert "stopped" in shell(lab, "sudo dlsctl stop")
     assert "dynamsoftdls" not in shell(lab, "ps -eo args | grep '^./linux'")
