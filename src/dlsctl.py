@@ -1217,7 +1217,7 @@ def state(inst: Installation, version: Optional[str] = None) -> List[Entry]:
     ours = kit_files(inst, record["version"])
     found = []
     seen = set()
-    for path, full in walk(base):
+    for path, full in walk(base, refuse_unreadable):
         try:
             actual = describe(path, full)
         except FileNotFoundError:  # a running server removes files too
@@ -1239,7 +1239,13 @@ def one_line(path: str) -> str:
     return path if path.isprintable() else shown(path)
 
 
-def walk(base: str) -> Iterator[Tuple[str, str]]:
+def refuse_unreadable(error: OSError) -> None:
+    """What to do about a folder that cannot be read: one that is gone by now is none, but none is left out unsaid."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def walk(base: str, onerror: Optional[Callable[[OSError], None]] = None) -> Iterator[Tuple[str, str]]:
     """Every path below `base`: relative to it, and as a name to open at once.
 
     Links are not followed. The second name goes through the opened parent folder (proc(5), fd), so that the server's
@@ -1247,7 +1253,7 @@ def walk(base: str) -> Iterator[Tuple[str, str]]:
     """
     if not os.path.isdir(base):
         return
-    for parent, folders, files, handle in os.fwalk(base):
+    for parent, folders, files, handle in os.fwalk(base, onerror=onerror):
         for name in folders + files:
             yield os.path.relpath(os.path.join(parent, name), base), "/proc/self/fd/{}/{}".format(handle, name)
 

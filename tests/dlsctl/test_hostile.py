@@ -223,6 +223,29 @@ def test_server_runs_again_when_the_new_configuration_cannot_be_written(
     assert dlsctl.is_running(site.installation)
 
 
+def test_state_that_cannot_be_read_in_full_is_not_told_in_part(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
+    site.install()
+    dlsctl.point_current(site.installation, "2.4.11")
+    hidden = site.release / "data"
+    hidden.mkdir()
+    hidden.chmod(0)
+    for folder in [site.root, *site.root.parents][:4]:
+        folder.chmod(folder.stat().st_mode | 0o055)
+    child = os.fork()
+    if child == 0:
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        code = dlsctl.main(["state", "--config", str(site.config)])
+        sys.stderr.flush()
+        os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    hidden.chmod(0o755)
+    said = capfd.readouterr().err
+    assert code == dlsctl.EXIT_FAILED
+    assert "must be accessible, got Permission denied" in said
+    assert "HINT: run it as root" in said
+
+
 def test_interrupt_is_told_in_words(site: Site) -> None:
     site.configure(launch="direct")
     site.install(tiny.build(site.root, status=503))
