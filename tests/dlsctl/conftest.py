@@ -84,6 +84,11 @@ class Site:
         words = ["install", str(archive), f"--sha256={tiny.sha256(archive)}", f"--version={version}", f"--line={facts}"]
         return self.call(*words, check=check)
 
+    def kill(self) -> None:
+        """End whatever the installation has left running."""
+        for pid in dlsctl.server_processes(self.installation):
+            os.kill(pid, signal.SIGKILL)
+
     def apply(self) -> int:
         """Apply in this process, where a test can replace parts of dlsctl; returns the exit code."""
         code: int = dlsctl.main(["apply", "--config", str(self.config), "--version", "2.4.11"])
@@ -113,8 +118,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         stop_timeout=5,
     )
     yield site
-    for pid in dlsctl.server_processes(site.installation):
-        os.kill(pid, signal.SIGKILL)
+    site.kill()
 
 
 @pytest.fixture

@@ -269,6 +269,7 @@ def small_disk(site: Site) -> Iterator[Path]:
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", site.home], check=False).returncode:
         pytest.skip("needs the right to mount")
     yield site.home
+    site.kill()  # behind a detached file system nobody would find it
     subprocess.run(["umount", "--lazy", site.home], check=True)
 
 
