@@ -7,6 +7,7 @@ import pytest
 from dlsctl import Refused
 from tests.checkout import play, suite
 from tests.lab import hosts, images
+from tests.lab.__main__ import images_of
 
 
 def test_the_tag_of_an_image_changes_with_what_goes_into_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,3 +73,11 @@ def test_a_junit_report_is_counted_with_the_reason_of_each_skip(tmp_path: Path) 
     counts = suite.read_junit(report)
     assert str(counts) == "1 passed, 2 failed, 1 skipped"
     assert counts.skipped == ["m::left: no engine"]
+
+
+def test_the_images_of_an_inventory_are_found_in_every_group() -> None:
+    groups = {
+        "dls": {"children": {"mains": {"hosts": {"lab-main": {"lab_image": "debian12"}}}}, "vars": {"hosts": 1}},
+        "clients": {"hosts": {"lab-client": {"lab_image": "debian13"}, "elsewhere": None}},
+    }
+    assert images_of(groups) == {"lab-main": "debian12", "lab-client": "debian13"}

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import click
 import yaml
@@ -30,15 +31,24 @@ def up(name: str, wanted: tuple[str, ...], site: Path | None, archive: bool) -> 
     lab = hosts.Lab(name)
     pairs = dict(pair.partition("=")[::2] for pair in wanted)
     if site:
-        members: dict[str, dict[str, str]] = yaml.safe_load(site.read_text())["dls"]["hosts"]
-        pairs |= {host: facts["lab_image"] for host, facts in members.items() if "lab_image" in facts}
-    hosts.up(engine.connect(), lab, pairs)
+        pairs |= images_of(yaml.safe_load(site.read_text()))
+    hosts.up(engine.connect(), lab, pairs, "ungrouped" if site else "dls")
     if site:
         shutil.copy(site, lab.inventory / "site.yml")
     if archive:
         variables = archive_variables()
         (lab.inventory / "archive.yml").write_text(yaml.safe_dump({"dls": {"vars": variables}}))
     click.echo(lab.inventory)
+
+
+def images_of(groups: dict[str, Any]) -> dict[str, str]:
+    """The hosts of inventory groups, at any depth, that name a lab_image, with that image."""
+    found: dict[str, str] = {}
+    for group in groups.values():
+        hosts_of_group = (group or {}).get("hosts") or {}
+        found |= {host: facts["lab_image"] for host, facts in hosts_of_group.items() if "lab_image" in (facts or {})}
+        found |= images_of((group or {}).get("children") or {})
+    return found
 
 
 @main.command()

@@ -67,9 +67,10 @@ class Lab:
         return self.folder / "id_ed25519"
 
 
-def up(client: docker.DockerClient, lab: Lab, wanted: dict[str, str]) -> list[Host]:
+def up(client: docker.DockerClient, lab: Lab, wanted: dict[str, str], group: str = "dls") -> list[Host]:
     """Start fresh hosts, wanted maps host names to image names, and write the lab's inventory.
 
+    group: the inventory group that all of them are in; "ungrouped" leaves groups to another inventory file.
     Returns when systemd is up and SSH answers on each. Hosts of an earlier up() of the same lab are removed first.
     """
     kinds = {name: images.find(image) for name, image in wanted.items()}
@@ -85,7 +86,7 @@ def up(client: docker.DockerClient, lab: Lab, wanted: dict[str, str]) -> list[Ho
     containers = [_start(client, lab, network, host, kinds[host.name]) for host in hosts]
     known = [f"{host.address} {_set_up(lab, container)}\n" for host, container in zip(hosts, containers, strict=True)]
     lab.known_hosts.write_text("".join(known))
-    _write_inventory(lab, hosts)
+    _write_inventory(lab, hosts, group)
     return hosts
 
 
@@ -109,7 +110,8 @@ def read_hosts(lab: Lab) -> list[Host]:
     path = lab.inventory / "lab.yml"
     if not path.exists():
         raise Problem(f"lab {lab.name}", "must be up", None, f"run `python -m tests.lab up {lab.name}`")
-    hosts: dict[str, dict[str, str]] = yaml.safe_load(path.read_text())["all"]["children"]["dls"]["hosts"]
+    (group,) = yaml.safe_load(path.read_text())["all"]["children"].values()
+    hosts: dict[str, dict[str, str]] = group["hosts"]
     return [Host(name, f"{lab.identifier}-{name}", facts["ansible_host"]) for name, facts in hosts.items()]
 
 
@@ -207,7 +209,7 @@ def _ssh_options(lab: Lab) -> list[str]:
     return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
 
 
-def _write_inventory(lab: Lab, hosts: list[Host]) -> None:
+def _write_inventory(lab: Lab, hosts: list[Host], group: str) -> None:
     variables = {
         "ansible_user": USER,
         "ansible_ssh_private_key_file": str(lab.key),
@@ -215,5 +217,5 @@ def _write_inventory(lab: Lab, hosts: list[Host]) -> None:
         "ansible_python_interpreter": "/usr/bin/python3",
     }
     members = {host.name: {"ansible_host": host.address} for host in hosts}
-    inventory = {"all": {"children": {"dls": {"hosts": members}}, "vars": variables}}
+    inventory = {"all": {"children": {group: {"hosts": members}}, "vars": variables}}
     (lab.inventory / "lab.yml").write_text(yaml.safe_dump(inventory, sort_keys=False))

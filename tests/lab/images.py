@@ -36,7 +36,7 @@ BASE_PACKAGES = (
     "systemd-sysv",
 )
 # In the image as an apt repository, not installed: what roles under test may install.
-REPOSITORY_PACKAGES = ("net-tools", "python3-apt")
+REPOSITORY_PACKAGES = ("firewalld", "net-tools", "nftables", "nginx", "openssl", "python3-apt", "ufw")
 IMAGE_FILES = ("lab-bootid.service", "package-repository.sh")
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
 _NO_DOCUMENTATION = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "locale", "man")]
