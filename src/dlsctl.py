@@ -29,8 +29,10 @@ import json
 import os
 import pwd
 import re
+import select
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -925,6 +927,8 @@ class Installation:
         self.user = settings["user"]
         self.server_port = settings["port"]
         self.data_port = settings["data_port"]
+        self.port_filter = settings["port_filter"]
+        self.networks = settings["allowed_networks"]
         self.health_timeout = settings["health_timeout"]
         self.stop_timeout = settings["stop_timeout"]
         self.releases = os.path.join(self.home, "releases")
@@ -1463,12 +1467,12 @@ class Stopped(Problem):
     code = EXIT_STOPPED
 
 
-def run(argv: Sequence[str], **options: Any) -> Tuple[int, str]:
-    """Run a command to its end and return (exit code, output)."""
+def run(argv: Sequence[str], text: str = "", **options: Any) -> Tuple[int, str]:
+    """Run a command to its end, with `text` as its input, and return (exit code, output)."""
     done = subprocess.run(
         argv,
         check=False,
-        stdin=subprocess.DEVNULL,
+        input=text,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         universal_newlines=True,
@@ -1578,8 +1582,6 @@ def is_stale(inst: Installation, record: Release) -> bool:
     started = read_json(os.path.join(inst.kit, "started.json")) or {}
     if started.get("digest") != launch_digest(inst, record):
         return True
-    if inst.supervisor == "systemd" and unit_properties(inst.service).get("NeedDaemonReload") == "yes":
-        return True
     # Somebody may have started it with other files in between, and the right ones were put back since.
     age = server_age(inst)
     changed = [os.stat(path).st_mtime for path in launch_inputs(inst, record) if os.path.exists(path)]
@@ -1665,6 +1667,7 @@ def run_startup_script(inst: Installation, record: Release) -> int:
         raise Unhealthy("startup.sh", "must succeed", "exit code {}".format(code), "see the server's log")
     pid, since = 0, time.monotonic()
     while pid == 0 or time.monotonic() - since < SETTLE_SECONDS:
+        require_inside_unit(inst)
         roots = main_processes(inst)
         if pid not in roots:
             pid, since = (roots[0] if roots else 0), time.monotonic() if roots else since
@@ -1825,6 +1828,185 @@ def newest_log(base: str) -> bytes:
     return text
 
 
+# --- Access: only the networks that the configuration names reach the server's ports ---
+
+
+def uses_filter(inst: Installation) -> bool:
+    """Whether nftables rules of ours keep the ports closed; otherwise systemd's IPAddressAllow does."""
+    return bool(inst.supervisor == "systemd" and inst.port_filter == "nftables")
+
+
+def filter_table(inst: Installation) -> str:
+    return "dlsctl_" + re.sub("[^A-Za-z0-9]", "_", inst.service)
+
+
+def filter_rules(inst: Installation) -> List[str]:
+    """The rules of an nftables chain at the input hook, the last one with a comment that tells them from any others.
+
+    Only the first packet of a connection is looked at: an answer to this host may come to one of these ports by chance.
+    """
+    rules = ["ip saddr 127.0.0.0/8 accept", "ip6 saddr ::1 accept"]
+    for network in sorted(set(inst.networks) - {"localhost"}):
+        family = "ip6" if ":" in network else "ip"
+        source = "" if network == "any" else "{} saddr {} ".format(family, ipaddress.ip_network(network, strict=False))
+        rules.append("{}tcp dport {} accept".format(source, inst.server_port))
+    ports = "{{ {}, {} }}".format(inst.server_port, inst.data_port)
+    rules.append("tcp flags & (fin | syn | rst | ack) == syn tcp dport {} drop".format(ports))
+    digest = hashlib.sha256("\n".join(rules).encode()).hexdigest()[:16]
+    return [*rules[:-1], '{} comment "{}"'.format(rules[-1], digest)]
+
+
+def filter_is_loaded(inst: Installation) -> bool:
+    """Whether the kernel holds our rules as they should be. Only root can see them."""
+    if os.geteuid() != 0:
+        return True
+    comment = filter_rules(inst)[-1].rpartition(" comment ")[2]
+    try:
+        return comment in run(["nft", "list", "table", "inet", filter_table(inst)])[1]
+    except FileNotFoundError:
+        return False
+
+
+def load_filter(inst: Installation) -> None:
+    """Put our rules into the kernel, in place of earlier ones, in one step. Raises Problem."""
+    chain = ["type filter hook input priority -10; policy accept;", *filter_rules(inst)]
+    table = "table inet {} {{ chain input {{\n{}\n}}\n}}".format(filter_table(inst), "\n".join(chain))
+    nft("-f", "-", text="table inet {0}\ndelete table inet {0}\n{1}\n".format(filter_table(inst), table))
+
+
+def unload_filter(inst: Installation) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        run(["nft", "delete", "table", "inet", filter_table(inst)])
+
+
+def nft(*words: str, text: str = "") -> None:
+    hint = "install nftables and let root of this host use it, or set dls_server_port_filter: systemd"
+    try:
+        code, output = run(["nft", *words], text)
+    except FileNotFoundError:
+        raise Problem("nft", "must be installed, since it keeps the server's ports closed", "none", hint) from None
+    if code:
+        raise Problem("nft", "must take the rules that keep the server's ports closed", output.strip(), hint)
+
+
+def own_addresses() -> List[str]:
+    """The addresses of this host by which others reach it: no loopback, and no IPv6 address of one link only."""
+    found = re.findall(r"(\S+)\n\s+/32 host LOCAL", read_proc("/proc/net/fib_trie") or "")
+    for line in (read_proc("/proc/net/if_inet6") or "").splitlines():
+        digits, _, _, scope = line.split()[:4]
+        if scope == "00":  # global
+            found.append(str(ipaddress.IPv6Address(int(digits, 16))))
+    return sorted({address for address in found if not ipaddress.ip_address(address).is_loopback})
+
+
+def is_allowed(inst: Installation, address: str) -> bool:
+    """Whether the configuration lets `address` reach the server's port."""
+    networks = set(inst.networks) - {"localhost"}
+    return "any" in networks or any(
+        ipaddress.ip_address(address) in ipaddress.ip_network(network, strict=False) for network in networks
+    )
+
+
+def open_ports(inst: Installation, seconds: float = 0.5) -> List[str]:
+    """Which of the server's ports answer on an address of this host from which nobody may reach them.
+
+    A connection from this host to its own address bears that address as its source, so it meets the filter as one from
+    outside does.
+    """
+    wanted = [(address, inst.server_port) for address in own_addresses() if not is_allowed(inst, address)]
+    wanted += [(address, inst.data_port) for address, _ in wanted]
+    waiting, found = {}, []
+    for address, port in wanted:
+        attempt = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        attempt.setblocking(False)
+        attempt.connect_ex((address, port))
+        waiting[attempt] = "{} port {}".format(address, port)
+    deadline = time.monotonic() + seconds
+    while waiting:
+        _, ready, _ = select.select([], list(waiting), [], max(deadline - time.monotonic(), 0))
+        if not ready:
+            break
+        for attempt in ready:
+            name = waiting.pop(attempt)
+            if attempt.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
+                found.append(name)
+            attempt.close()
+    for attempt in waiting:
+        attempt.close()
+    return found
+
+
+def open_problem(inst: Installation, found: List[str]) -> Problem:
+    return Problem(
+        inst.service,
+        "must not be reached from networks that dls_server_allowed_networks does not name",
+        "a connection to " + ", ".join(found),
+        "see what lets it through: nft list ruleset, systemctl cat {}".format(inst.service),
+    )
+
+
+def require_closed(inst: Installation) -> None:
+    """Stop the server, and raise Problem, where its ports can be reached by those who must not."""
+    found = open_ports(inst) if inst.supervisor == "systemd" else []
+    if found:
+        stop(inst)
+        raise open_problem(inst, found)
+
+
+def apply_access(inst: Installation, names: List[str]) -> None:
+    """Take the steps `filter` and `reload` of a plan, before a server starts."""
+    if "filter" in names:
+        load_filter(inst)
+    if "reload" in names:
+        systemctl("daemon-reload")
+
+
+def confirm_access(inst: Installation) -> None:
+    """Raise Problem where others reach the server; forget the rules of an earlier configuration."""
+    require_closed(inst)
+    if inst.supervisor == "systemd" and not uses_filter(inst):
+        unload_filter(inst)
+
+
+def require_address_filter(inst: Installation) -> None:
+    """Raise Problem where this process, inside the unit, can send to an address that systemd should keep from it.
+
+    systemd's IPAddressDeny needs a kernel with cgroup BPF; without it systemd only logs that it cannot filter.
+    """
+    for address in own_addresses():
+        if inst.port_filter != "systemd" or inst.supervisor != "systemd" or is_allowed(inst, address):
+            continue
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.sendto(b"", (address, 9))
+            except PermissionError:
+                continue
+        raise Problem(
+            "IPAddressDeny",
+            "must be enforced by this host, since it keeps the server's ports closed",
+            "a datagram sent to " + address,
+            "set dls_server_port_filter: nftables",
+        )
+
+
+def require_inside_unit(inst: Installation) -> None:
+    """Kill the server, and raise Problem, where a process of it has left the unit that systemd filters."""
+    if inst.port_filter != "systemd" or inst.supervisor != "systemd":
+        return
+    unit = "/{}.service".format(inst.service)
+    outside = [pid for pid in server_processes(inst) if unit not in (read_proc("/proc/{}/cgroup".format(pid)) or unit)]
+    for pid in outside:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    if outside:
+        raise Problem(
+            "startup.sh",
+            "must leave the server inside its unit, where systemd filters its addresses",
+            "process {} outside".format(outside[0]),
+            "set dls_server_port_filter: nftables",
+        )
+
+
 # --- The host: ports, disk, memory, identity ---
 
 
@@ -1930,8 +2112,12 @@ def plan(inst: Installation, version: Optional[str] = None) -> List[Step]:
     steps += [{"step": "write", "path": path} for path, _, _ in pending_files(inst, record, base)]
     restart = bool(steps)
     steps += [{"step": "create", "path": path} for path in inst.folders() if not os.path.isdir(path)]
+    if uses_filter(inst) and not filter_is_loaded(inst):
+        steps.append({"step": "filter", "path": "inet " + filter_table(inst)})
     if not is_enabled(inst):
         steps.append({"step": "enable", "path": inst.unit_path()})
+    elif inst.supervisor == "systemd" and unit_properties(inst.service).get("NeedDaemonReload") == "yes":
+        steps.append({"step": "reload", "path": inst.unit_path()})  # systemd filters addresses anew without a restart
     if current is None:
         steps.append({"step": "use", "version": version})
     account = inst.account()
@@ -1987,6 +2173,7 @@ def apply(inst: Installation, version: Optional[str] = None) -> List[Step]:
     record = inst.release(version)
     version = str(record["version"])
     base = inst.release_dir(version)
+    apply_access(inst, names)
     if "restart" in names:
         stop(inst)
     try:
@@ -2009,6 +2196,8 @@ def apply(inst: Installation, version: Optional[str] = None) -> List[Step]:
     if "start" in names or "restart" in names:
         start(inst)
     wait_healthy(inst)
+    if steps:
+        confirm_access(inst)
     return steps
 
 
@@ -2035,6 +2224,8 @@ def uninstall(inst: Installation, purge: bool = False) -> Optional[str]:
     shutil.rmtree(inst.kit)
     with contextlib.suppress(OSError):
         os.rmdir(inst.home)
+    if uses_filter(inst):
+        unload_filter(inst)
     return saved
 
 
@@ -2152,6 +2343,9 @@ def findings(spec: Spec, inst: Installation, seen: Dict[str, Any]) -> List[str]:
         found.append(
             Problem(inst.service, "must answer " + portal_url(inst, inst.release()), seen["error"], "see its log")
         )
+    exposed = open_ports(inst) if inst.supervisor == "systemd" else []
+    if exposed:
+        found.append(open_problem(inst, exposed))
     if not seen["enabled"]:
         found.append(Problem(inst.service, "must be started at boot", "disabled", "run the install playbook"))
     found += [
@@ -2229,7 +2423,10 @@ def as_it_is(item: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def prepare(spec: Spec, check: bool) -> List[str]:
-    """Make the folders and files of `spec` what they should be; returns the paths that were not."""
+    """Make the folders and files of `spec` what they should be; returns the paths that were not.
+
+    Folders named `unless_empty` are removed where nothing is left in them.
+    """
     missing = [path for path in spec.get("folders", []) if not os.path.isdir(path)]
     different = [item for item in spec.get("files", []) if not is_as_expected(item)]
     if not check:
@@ -2241,6 +2438,9 @@ def prepare(spec: Spec, check: bool) -> List[str]:
                 os.unlink(item["path"])
             else:
                 write_atomic(item["path"], content, int(item["mode"], 8))
+        for path in spec.get("unless_empty", []):
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
     return missing + [item["path"] for item in different]
 
 
@@ -2388,8 +2588,8 @@ def value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem]:
 
 
 def is_network(text: str) -> bool:
-    """Whether systemd's IPAddressAllow takes the text."""
-    if text in ("any", "localhost", "link-local", "multicast"):
+    """Whether systemd's IPAddressAllow and nftables take the text."""
+    if text in ("any", "localhost"):
         return True
     try:
         ipaddress.ip_network(text, strict=False)
@@ -2592,7 +2792,10 @@ def preflight(spec: Spec) -> Dict[str, Any]:
 def installation_of(spec: Spec) -> Installation:
     """The installation that the variables describe, whether it is there yet or not."""
     length = len(spec["prefix"])
-    return Installation({name[length:]: value for name, value in spec["values"].items()})
+    settings = {name[length:]: value for name, value in spec["values"].items()}
+    if not settings.get("admin_password_set"):
+        settings["allowed_networks"] = ["localhost"]
+    return Installation(settings)
 
 
 # --- Command line ---
@@ -2709,6 +2912,7 @@ def parser() -> argparse.ArgumentParser:
     entry.add_argument("file", metavar="FILE")
     entry.add_argument("--sha256", required=True, help="the pinned checksum")
     entry.add_argument("--version", required=True, help="the version it must hold")
+    verb(verb_filter, "keep the server's ports closed but to the allowed networks (for the supervisor)")
     verb(verb_run, "become the server, in the foreground (for the supervisor)")
     for function, text in (
         (verb_preflight, "check a host before an engine changes it"),
@@ -2756,6 +2960,7 @@ def verb_start(options: argparse.Namespace) -> Answer:
 
 def waited(inst: Installation, changed: bool, text: str, options: argparse.Namespace) -> Answer:
     seconds = None if options.no_wait else wait_healthy(inst)
+    require_closed(inst)
     return EXIT_OK, {"changed": changed, "seconds": seconds}, text if seconds is None else "{}, healthy".format(text)
 
 
@@ -2872,9 +3077,18 @@ def verb_archive(options: argparse.Namespace) -> Answer:
     return EXIT_OK, answer, "{platform} {version} sha256:{sha256}".format(**answer)
 
 
+def verb_filter(options: argparse.Namespace) -> Answer:
+    inst = Installation.load(options.config)
+    changed = uses_filter(inst) and not filter_is_loaded(inst)
+    if changed:
+        load_filter(inst)
+    return EXIT_OK, {"changed": changed}, "the port filter {} loaded".format("is" if changed else "was")
+
+
 def verb_run(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     record = inst.release()
+    require_address_filter(inst)
     os.chdir(inst.current_link)
     if inst.launch == "direct":
         argv = server_argv(inst, record)

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 
 BUILD = Path(__file__).parent / "foreign" / "build.sh"
 NAME = "lab-foreign"
+OPEN = '{"dls_server_allowed_networks": ["any"], "dls_server_admin_password_set": true}'
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +72,7 @@ def test_launcher_that_backgrounds_itself_is_watched_by_systemd(lab: hosts.Lab, 
             time.sleep(1)
     play.succeed(play.run("verify", lab.inventory, quiet=True), "verify")
     assert not answers(lab, 48080)
-    play.succeed(
-        play.run("install", lab.inventory, "-e", '{"dls_server_allowed_networks": ["any"]}', quiet=True), "open"
-    )
+    play.succeed(play.run("install", lab.inventory, "-e", OPEN, quiet=True), "open")
     assert answers(lab, 48080)
     assert "stopped" in shell(lab, "sudo dlsctl stop")
     assert "dynamsoftdls" not in shell(lab, "ps -eo args | grep '^./linux'")

@@ -29,7 +29,9 @@ def render(name: str, **changes: Any) -> str:
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # noqa: S701 - configuration files, not HTML
     )
-    return environment.get_template(name).render({**variables, "__dls_server_data_port": 30201, **changes})
+    return environment.get_template(name).render(
+        {**variables, "__dls_server_data_port": 30201, "__dls_server_networks": ["localhost"], **changes}
+    )
 
 
 @pytest.fixture
@@ -56,9 +58,7 @@ def systemd_complaints(folder: Path, unit: str) -> str:
 
 @pytest.mark.parametrize("launch", ["vendor", "direct"])
 def test_unit_passes_systemd_analyze(tmp_path: Path, host: dict[str, str], launch: str) -> None:
-    unit = render(
-        UNIT, dls_server_launch=launch, dls_server_allowed_networks=["localhost", "10.0.0.0/8", "::1"], **host
-    )
+    unit = render(UNIT, dls_server_launch=launch, **host)
     assert systemd_complaints(tmp_path, unit) == ""
 
 
@@ -67,11 +67,22 @@ def test_systemd_analyze_would_see_a_mistake(tmp_path: Path, host: dict[str, str
     assert "RestartSecs" in systemd_complaints(tmp_path, unit)
 
 
-@pytest.mark.parametrize("launch", ["vendor", "direct"])
-def test_unit_lets_only_the_allowed_networks_reach_the_server(launch: str) -> None:
-    lines = render(UNIT, dls_server_launch=launch).splitlines()
-    assert "IPAddressDeny=any" in lines
-    assert "IPAddressAllow=localhost" in lines
+def test_unit_starts_nothing_before_the_port_filter_is_loaded() -> None:
+    lines = render(UNIT).splitlines()
+    (filter_line,) = [line for line in lines if line.startswith("ExecStartPre=")]
+    assert filter_line == "ExecStartPre=+/usr/local/sbin/dlsctl filter --config /etc/dls/dlsctl.json"
+    assert "ExecStartPre" not in render(UNIT, dls_server_port_filter="systemd")
+
+
+def test_access_drop_in_lets_only_the_named_networks_reach_the_server() -> None:
+    lines = render("dynamsoft-dls-access.conf.j2", __dls_server_networks=["localhost", "10.0.0.0/8"]).splitlines()
+    assert lines[-2:] == ["IPAddressDeny=any", "IPAddressAllow=localhost 10.0.0.0/8"]
+
+
+def test_nftables_closes_the_ports_again_whenever_it_empties_the_ruleset() -> None:
+    lines = render("nftables-dls.conf.j2").splitlines()
+    for event in ("ExecStartPost", "ExecReload", "ExecStopPost"):
+        assert f"{event}=-/usr/local/sbin/dlsctl filter --config /etc/dls/dlsctl.json" in lines
 
 
 def test_dls_json_is_what_the_vendor_documents() -> None:

@@ -20,7 +20,11 @@ def up() -> None:
         hosts.up(client, LAB, {HOST: "debian12"})
     (host,) = hosts.read_hosts(LAB)
     gateway = host.address.rpartition(".")[0] + ".1"
-    variables = {**site.archive_variables(), "dls_server_allowed_networks": ["localhost", gateway]}
+    variables = {
+        **site.archive_variables(),
+        "dls_server_admin_password_set": True,
+        "dls_server_allowed_networks": [gateway],
+    }
     (LAB.inventory / "site.yml").write_text(yaml.safe_dump({"dls": {"vars": variables}}))
     click.echo(f"Installing DLS {variables['dls_server_version']} (stand-in) on {host.address} ...")
     result = play.succeed(play.run("install", LAB.inventory), "install")

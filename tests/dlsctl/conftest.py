@@ -114,6 +114,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
         user=pwd.getpwuid(os.geteuid()).pw_name,
         port=free_port(),
         data_port=30201,
+        port_filter="nftables",
+        allowed_networks=["localhost"],
         health_timeout=10,
         stop_timeout=5,
     )

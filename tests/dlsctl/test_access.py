@@ -1,0 +1,115 @@
+"""Who may reach the server's ports: the rules, and the look from the host itself at what they let through."""
+
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import dlsctl
+from tests.dlsctl.conftest import Site, free_port
+
+
+@pytest.fixture
+def listener(site: Site) -> Iterator[Site]:
+    """A site under systemd, whose port something listens on; 127.0.0.1 plays the address that others use."""
+    with socket.create_server(("127.0.0.1", site.settings["port"])):
+        site.configure(supervisor="systemd", data_port=free_port())
+        yield site
+
+
+def test_rules_accept_this_host_then_the_networks_and_drop_every_other_connection_to_both_ports(site: Site) -> None:
+    site.configure(port=48080, data_port=30201, allowed_networks=["10.1.0.5/16", "localhost", "fd00::/8"])
+    rules = dlsctl.filter_rules(site.installation)
+    assert rules[:-1] == [
+        "ip saddr 127.0.0.0/8 accept",
+        "ip6 saddr ::1 accept",
+        "ip saddr 10.1.0.0/16 tcp dport 48080 accept",
+        "ip6 saddr fd00::/8 tcp dport 48080 accept",
+    ]
+    assert rules[-1].startswith("tcp flags & (fin | syn | rst | ack) == syn tcp dport { 48080, 30201 } drop comment")
+
+
+def test_rules_with_any_still_close_the_data_port(site: Site) -> None:
+    site.configure(port=48080, data_port=30201, allowed_networks=["any"])
+    rules = dlsctl.filter_rules(site.installation)
+    assert rules[2] == "tcp dport 48080 accept"
+    assert "30201 } drop" in rules[-1]
+
+
+def test_rules_of_another_configuration_bear_another_comment(site: Site) -> None:
+    one = dlsctl.filter_rules(site.installation)[-1]
+    site.configure(allowed_networks=["any"])
+    assert dlsctl.filter_rules(site.installation)[-1] != one
+
+
+def test_networks_count_only_after_the_admin_password_was_confirmed(site: Site) -> None:
+    values: dict[str, Any] = {**site.settings, "allowed_networks": ["any"], "admin_password_set": False}
+    spec = {"prefix": "", "values": values}
+    assert dlsctl.installation_of(spec).networks == ["localhost"]
+    values["admin_password_set"] = True
+    assert dlsctl.installation_of(spec).networks == ["any"]
+
+
+@pytest.mark.parametrize(
+    ("networks", "allowed"),
+    [(["localhost"], False), (["any"], True), (["10.0.0.0/8"], True), (["10.1.2.3"], True), (["10.2.0.0/16"], False)],
+)
+def test_address_is_allowed_by_the_networks_that_hold_it(site: Site, networks: list[str], allowed: bool) -> None:
+    site.configure(allowed_networks=networks)
+    assert dlsctl.is_allowed(site.installation, "10.1.2.3") is allowed
+
+
+def test_own_addresses_are_those_that_others_use() -> None:
+    addresses = dlsctl.own_addresses()
+    assert "127.0.0.1" not in addresses
+    for address in addresses:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+            probe.bind((address, 0))  # fails for an address that is not this host's
+
+
+def test_port_that_answers_on_an_address_of_others_is_found_open(
+    listener: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dlsctl, "own_addresses", lambda: ["127.0.0.1"])
+    assert dlsctl.open_ports(listener.installation) == [f"127.0.0.1 port {listener.settings['port']}"]
+    listener.configure(allowed_networks=["127.0.0.0/8"])
+    assert dlsctl.open_ports(listener.installation) == []
+
+
+def test_server_that_can_be_reached_by_others_is_stopped(listener: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped: list[dlsctl.Installation] = []
+    monkeypatch.setattr(dlsctl, "own_addresses", lambda: ["127.0.0.1"])
+    monkeypatch.setattr(dlsctl, "stop", stopped.append)
+    with pytest.raises(dlsctl.Problem, match="must not be reached from networks that dls_server_allowed_networks"):
+        dlsctl.require_closed(listener.installation)
+    assert stopped
+
+
+def test_start_under_an_address_filter_that_filters_nothing_is_refused(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dlsctl, "own_addresses", lambda: ["127.0.0.1"])
+    site.configure(supervisor="systemd", port_filter="systemd")
+    with pytest.raises(
+        dlsctl.Problem, match=r"IPAddressDeny: must be enforced by this host.*127.0.0.1\nHINT: .*nftables"
+    ):
+        dlsctl.require_address_filter(site.installation)
+    site.configure(port_filter="nftables")
+    dlsctl.require_address_filter(site.installation)
+
+
+def test_process_outside_the_unit_is_ended_where_systemd_filters(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = os.posix_spawn("/bin/sleep", ["sleep", "60"], os.environ)
+    monkeypatch.setattr(dlsctl, "server_processes", lambda inst: [child])
+    site.configure(supervisor="systemd", port_filter="systemd")
+    with pytest.raises(dlsctl.Problem, match="must leave the server inside its unit"):
+        dlsctl.require_inside_unit(site.installation)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9
+
+
+def test_missing_nft_is_named_with_the_way_round(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(dlsctl.Problem, match=r"nft: must be installed.*\nHINT: .*dls_server_port_filter: systemd"):
+        dlsctl.load_filter(site.installation)
