@@ -57,6 +57,17 @@ def bench_install(rounds: int, as_json: bool) -> None:
     main(rounds=rounds, as_json=as_json)
 
 
+@bench.command("site")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=1), help="Runs of each kind.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def bench_site(rounds: int, as_json: bool) -> None:
+    """Time a site play that finds nothing to do, on one container and on ten."""
+    need_development_packages()
+    from benchmarks.site import main  # noqa: PLC0415
+
+    main(rounds=rounds, as_json=as_json)
+
+
 def need_development_packages() -> None:
     """Add requirements-dev.lock to the checkout's .venv. In any other environment the packages are taken as there."""
     if Path(sys.prefix) == ROOT / ".venv":

@@ -1,0 +1,132 @@
+"""One site for the tests of this folder: set up once by the site playbook, at its most talkative, and watched."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.checkout import play, site
+from tests.lab import engine, hosts
+from tests.site import watch
+from tests.site.certificates import Authority
+
+MAIN, STANDBY = "lab-main", "lab-standby"
+TALKATIVE = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOG_PATH": ""}
+
+
+@dataclass
+class Site:
+    """A pair of servers behind TLS, and all that was said while it was set up."""
+
+    lab: hosts.Lab
+    folder: Path
+    secrets: list[str]
+    output: str = ""
+
+    def __post_init__(self) -> None:
+        self.hosts = {host.name: host for host in hosts.read_hosts(self.lab)}
+
+    def url(self, name: str) -> str:
+        """The server URL that clients of a host use."""
+        return f"https://{self.hosts[name].address}/dls/"
+
+    def shell(self, name: str, script: str) -> str:
+        """Run a script as root on a host, passed by standard input, and return its output."""
+        command = hosts.ssh_command(self.lab, self.hosts[name], "sudo sh -s")
+        run = subprocess.run(command, input=script, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr + run.stdout
+        return run.stdout
+
+    def play(self, name: str, *options: str) -> play.Result:
+        """Run a playbook at -vvv and keep what it says."""
+        vault = f"--vault-password-file={self.folder / 'vault-password'}"
+        result = play.run(name, self.lab.inventory, "-vvv", "--diff", vault, *options, quiet=True, environment=TALKATIVE)
+        self.output += result.output
+        return result
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Two lab hosts with a server and a proxy each, as main and standby."""
+    if not engine.answers():
+        pytest.skip("no container engine answers")
+    lab = hosts.Lab("site")
+    client = engine.connect()
+    hosts.up(client, lab, {MAIN: "debian12", STANDBY: "debian12"})
+    folder = tmp_path_factory.mktemp("control")
+    found = write_inventory(lab, folder)
+    stop = threading.Event()
+    watched: set[bytes] = set()
+    watcher = threading.Thread(target=keep_looking, args=(watched, stop))
+    watcher.start()
+    try:
+        for name in found.hosts:
+            copy = (Path(watch.__file__)).read_text()
+            found.shell(name, f"cat >/root/watch.py <<'END'\n{copy}\nEND\n")
+            found.shell(name, "systemd-run --quiet --unit=watch python3 /root/watch.py /root/watched 600")
+        found.play("site", "--check")
+        play.succeed(found.play("site"), "site")
+        play.succeed(found.play("site"), "site again")
+        play.succeed(found.play("verify"), "verify")
+    finally:
+        stop.set()
+        watcher.join()
+    (folder / "watched").write_bytes(b"\n".join(watched))
+    yield found
+    if "DLS_LAB_KEEP" not in os.environ:
+        hosts.down(client, lab)
+
+
+def keep_looking(watched: set[bytes], stop: threading.Event) -> None:
+    """Collect what processes of the control node bear on their command lines."""
+    while not stop.wait(0.05):
+        watch.look(watched)
+
+
+def write_inventory(lab: hosts.Lab, folder: Path) -> Site:
+    """The inventory of a pair with TLS, each host's key in Ansible Vault: inline for the main, as a file for the standby."""
+    authority = Authority()
+    found = Site(lab, folder, [])
+    address = {name: host.address for name, host in found.hosts.items()}
+    certificates = {name: authority.issue(address[name]) for name in found.hosts}
+    found.secrets = [line for pair in certificates.values() for line in pair.key.splitlines()[2:-2]]
+    password = folder / "vault-password"
+    password.write_text("vault-canary-4b1d\n")
+    found.secrets.append("vault-canary-4b1d")
+    key_file = folder / "standby.key"
+    key_file.write_text(certificates[STANDBY].key)
+    vault(password, "encrypt", str(key_file))
+    main_key = vault(password, "encrypt_string", "--stdin-name", "dls_proxy_tls_key", text=certificates[MAIN].key)
+    everywhere = {
+        **site.archive_variables(),
+        # The link between the two servers is plain http, because the stand-in trusts no authority of ours.
+        "dls_server_main_url": f"http://{address[MAIN]}/dls/",
+        "dls_server_standby_url": f"http://{address[STANDBY]}/dls/",
+        "dls_server_admin_password_set": True,
+        "dls_proxy_server_names": ["{{ ansible_host }}"],
+        "dls_proxy_protocols": ["http", "https"],
+    }
+    members = {
+        MAIN: {"dls_server_mode": "main", "dls_proxy_tls_certificate": certificates[MAIN].certificate},
+        STANDBY: {
+            "dls_server_mode": "standby",
+            "dls_proxy_tls_certificate": certificates[STANDBY].certificate,
+            "dls_proxy_tls_key": f"{{{{ lookup('ansible.builtin.unvault', '{key_file}') }}}}",
+        },
+    }
+    (lab.inventory / "site.yml").write_text(yaml.safe_dump({"dls": {"hosts": members, "vars": everywhere}}))
+    (lab.inventory / "host_vars").mkdir()
+    (lab.inventory / "host_vars" / f"{MAIN}.yml").write_text(main_key)
+    return found
+
+
+def vault(password: Path, *words: str, text: str = "") -> str:
+    """Run ansible-vault."""
+    command = [sys.executable, "-m", "ansible", "vault", words[0], "--vault-password-file", str(password), *words[1:]]
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
