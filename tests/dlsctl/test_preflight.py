@@ -65,6 +65,8 @@ VALUES = [
     ("data_port", "0", "must be 1 to 65535, got 0"),
     ("health_timeout", 0, "must be 1 to 86400 seconds, got 0"),
     ("stop_timeout", -1, "must be 1 to 86400 seconds, got -1"),
+    ("memory_max_mb", 100, "must be 0, for no limit, or 512 and more, got 100"),
+    ("hardening", "off", "must be one of full, none, got 'off'"),
     ("max_clock_skew", 0, "must be 1 to 86400 seconds, got 0"),
     ("home", "opt/dls", f"{PATH_RULE}, got 'opt/dls'"),
     ("home", "/", f"{PATH_RULE}, got '/'"),
