@@ -1961,10 +1961,10 @@ def labels_in_sight(inst: Installation, pid: Optional[int] = None) -> Dict[str, 
     to ask in the server's stead. Empty where none runs, or where this is not root, who alone may look.
     """
     pids = server_processes(inst)
-    account = inst.account() or (process_account(pids[-1]) if pids else None)
     pid = pids[-1] if pid is None and pids else pid
     if os.geteuid() != 0 or pid is None:
         return {}
+    account = inst.account() or (process_account(pids[-1]) if pids else None)
     accounts = {"root": (0, 0)} if inst.launch == "vendor" else {}
     if account:
         accounts["user"] = account

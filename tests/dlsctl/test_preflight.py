@@ -268,6 +268,11 @@ def test_look_says_what_differs_from_what_is_expected(site: Site, spec: dict[str
     assert dlsctl.preflight(spec)["look"]["differs"] == [str(fine), str(other)]
 
 
+def test_look_at_a_blank_host_finds_that_the_user_is_missing(site: Site, spec: dict[str, Any]) -> None:
+    spec["values"] |= {"dls_server_launch": "direct", "dls_server_user": "nobody-yet"}
+    assert dlsctl.preflight(spec)["look"]["missing_user"]
+
+
 def test_missing_packages_are_those_that_dpkg_does_not_know_as_installed() -> None:
     assert dlsctl.missing_packages(["dpkg", "no-such-package"]) == ["no-such-package"]
 
