@@ -57,8 +57,15 @@ def systemd_complaints(folder: Path, unit: str) -> str:
 
 
 @pytest.mark.parametrize("launch", ["vendor", "direct"])
-def test_unit_passes_systemd_analyze(tmp_path: Path, host: dict[str, str], launch: str) -> None:
-    unit = render(UNIT, dls_server_launch=launch, **host)
+@pytest.mark.parametrize("hardening", ["full", "none"])
+def test_unit_passes_systemd_analyze(tmp_path: Path, host: dict[str, str], launch: str, hardening: str) -> None:
+    unit = render(
+        UNIT,
+        dls_server_launch=launch,
+        dls_server_hardening=hardening,
+        dls_server_memory_max_mb=2048,
+        **host,
+    )
     assert systemd_complaints(tmp_path, unit) == ""
 
 
@@ -83,6 +90,37 @@ def test_nftables_closes_the_ports_again_whenever_it_empties_the_ruleset() -> No
     lines = render("nftables-dls.conf.j2").splitlines()
     for event in ("ExecStartPost", "ExecReload", "ExecStopPost"):
         assert f"{event}=-/usr/local/sbin/dlsctl filter --config /etc/dls/dlsctl.json" in lines
+
+
+@pytest.mark.parametrize(("launch", "most"), [("vendor", 5.0), ("direct", 2.0)])
+def test_unit_is_exposed_at_most_so_far(tmp_path: Path, host: dict[str, str], launch: str, most: float) -> None:
+    assert exposure(tmp_path, render(UNIT, dls_server_launch=launch, **host)) <= most
+    assert exposure(tmp_path, render(UNIT, dls_server_launch=launch, dls_server_hardening="none", **host)) > most
+
+
+def exposure(folder: Path, unit: str) -> float:
+    """The overall exposure level that systemd-analyze gives a unit, 0 to 10."""
+    command = ["systemd-analyze", "security", "--no-pager", "--offline=true", str(folder / "dynamsoft-dls.service")]
+    if not shutil.which(command[0]):
+        pytest.skip("systemd-analyze is not on this machine")
+    (folder / "dynamsoft-dls.service").write_text(unit)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "unrecognized option" in done.stderr:
+        pytest.skip("this machine's systemd-analyze cannot rate a unit that is not loaded")
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)
+    assert found, done.stdout + done.stderr
+    return float(found[1])
+
+
+def test_home_below_home_stays_visible_to_the_server() -> None:
+    for home, expected in (("/opt/dls", "yes"), ("/home/dls", "read-only"), ("/root/dls", "read-only")):
+        unit = render(UNIT, dls_server_launch="direct", dls_server_home=home)
+        assert f"ProtectHome={expected}" in unit.splitlines()
+
+
+def test_memory_is_limited_only_where_a_limit_is_set() -> None:
+    assert "MemoryMax" not in render(UNIT)
+    assert "MemoryMax=1024M" in render(UNIT, dls_server_memory_max_mb=1024).splitlines()
 
 
 def test_dls_json_is_what_the_vendor_documents() -> None:

@@ -65,6 +65,8 @@ VALUES = [
     ("data_port", "0", "must be 1 to 65535, got 0"),
     ("health_timeout", 0, "must be 1 to 86400 seconds, got 0"),
     ("stop_timeout", -1, "must be 1 to 86400 seconds, got -1"),
+    ("memory_max_mb", 100, "must be 0, for no limit, or 512 and more, got 100"),
+    ("hardening", "off", "must be one of full, none, got 'off'"),
     ("max_clock_skew", 0, "must be 1 to 86400 seconds, got 0"),
     ("home", "opt/dls", f"{PATH_RULE}, got 'opt/dls'"),
     ("home", "/", f"{PATH_RULE}, got '/'"),
@@ -264,6 +266,11 @@ def test_look_says_what_differs_from_what_is_expected(site: Site, spec: dict[str
     assert (look["installed"], look["current"], look["healthy"]) == (["2.4.11"], None, False)
     fine.chmod(0o666)
     assert dlsctl.preflight(spec)["look"]["differs"] == [str(fine), str(other)]
+
+
+def test_look_at_a_blank_host_finds_that_the_user_is_missing(site: Site, spec: dict[str, Any]) -> None:
+    spec["values"] |= {"dls_server_launch": "direct", "dls_server_user": "nobody-yet"}
+    assert dlsctl.preflight(spec)["look"]["missing_user"]
 
 
 def test_missing_packages_are_those_that_dpkg_does_not_know_as_installed() -> None:

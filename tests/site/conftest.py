@@ -46,7 +46,9 @@ class Site:
     def play(self, name: str, *options: str) -> play.Result:
         """Run a playbook at -vvv and keep what it says."""
         vault = f"--vault-password-file={self.folder / 'vault-password'}"
-        result = play.run(name, self.lab.inventory, "-vvv", "--diff", vault, *options, quiet=True, environment=TALKATIVE)
+        result = play.run(
+            name, self.lab.inventory, "-vvv", "--diff", vault, *options, quiet=True, environment=TALKATIVE
+        )
         self.output += result.output
         return result
 
@@ -90,7 +92,7 @@ def keep_looking(watched: set[bytes], stop: threading.Event) -> None:
 
 
 def write_inventory(lab: hosts.Lab, folder: Path) -> Site:
-    """The inventory of a pair with TLS, each host's key in Ansible Vault: inline for the main, as a file for the standby."""
+    """Write the inventory of a pair with TLS; its keys are in Ansible Vault, inline for the main, else in a file."""
     authority = Authority()
     found = Site(lab, folder, [])
     address = {name: host.address for name, host in found.hosts.items()}

@@ -18,7 +18,7 @@ cat >/root/marks <<'END'
 END
 journalctl --output=export --no-pager | grep -aFf /root/marks | sed 's/^/journal: /' | cut -c1-80
 grep -raFlf /root/marks /var/log /tmp /var/tmp /run /root/.ansible /home 2>/dev/null | sed 's/^/log: /'
-find / -xdev -path /proc -prune -o -type f -perm -004 -size -30M -exec grep -aFlf /root/marks {{}} + | sed 's/^/readable: /'
+find / -xdev -type f -perm -004 -size -30M -exec grep -aFlf /root/marks {{}} + | sed 's/^/readable: /'
 grep -aFf /root/marks /root/watched | sed 's/^/process: /' | cut -c1-80
 rm /root/marks
 """

@@ -28,7 +28,9 @@ def python(pair: Site) -> Path:
     if not (folder / "ready").exists():
         uv = [sys.executable, "-m", "uv", "--quiet"]
         subprocess.run([*uv, "venv", "--clear", "--python", sys.executable, str(folder)], check=True)
-        got = subprocess.run([*uv, "pip", "install", "--python", str(path), SDK], capture_output=True, text=True, check=False)
+        got = subprocess.run(
+            [*uv, "pip", "install", "--python", str(path), SDK], capture_output=True, text=True, check=False
+        )
         if got.returncode:
             pytest.skip(f"{SDK} cannot be installed here: {got.stderr.strip().splitlines()[-1]}")
         (folder / "ready").touch()

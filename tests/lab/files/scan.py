@@ -6,12 +6,12 @@ what the first answer was. A page counts as answered with any status below 400.
 
 import http.client
 import json
-import os
 import socket
 import ssl
 import sys
 import threading
 import time
+from pathlib import Path
 
 ADDRESS, REPORT = sys.argv[1:3]
 PAGES = ("/page/index.html", "/dls/page/index.html", "/dls/", "/dls/api/state", "/dls/auth/../page/index.html")
@@ -80,9 +80,9 @@ def main() -> None:
         threading.Thread(target=probe, args=(name, *look), daemon=True).start()
     while True:
         time.sleep(1)
-        with open(REPORT + ".new", "w", encoding="utf-8") as stream:
-            json.dump(report, stream, indent=1)
-        os.replace(REPORT + ".new", REPORT)
+        scratch = Path(REPORT + ".new")
+        scratch.write_text(json.dumps(report, indent=1))
+        scratch.replace(REPORT)
 
 
 if __name__ == "__main__":
