@@ -18,6 +18,7 @@ Exit codes
 """
 
 import argparse
+import base64
 import contextlib
 import difflib
 import errno
@@ -39,6 +40,7 @@ import sys
 import tarfile
 import time
 import unicodedata
+import urllib.parse
 import zlib
 from typing import (
     Any,
@@ -1417,7 +1419,7 @@ def wanted_dls_json(inst: Installation, base: str) -> Optional[bytes]:
     merged = dict(sample_keys(base) if existing is None else existing)
     merged.update(owned)
     for where, rule, got in schema_errors(DLS_JSON_SCHEMA, merged):
-        raise Refused(where, rule, got, "correct dls_server_servers in the inventory")
+        raise Refused(where, rule, got, "correct dls_server_main_url and dls_server_standby_url in the inventory")
     return read_bytes(path) if merged == existing else (json.dumps(merged, indent=2) + "\n").encode()
 
 
@@ -1999,6 +2001,97 @@ def require_inside_unit(inst: Installation) -> None:
         )
 
 
+# --- The pair: main and standby ---
+
+# Vendor documentation, "Error codes": a standby gives it to clients while the main works.
+STANDBY_REFUSES = 100
+# A handshake code that cannot exist: the answer to it takes no device seat.
+NOBODY = {"hs": "0-0", "og": "0", "pd": "", "ad": "dlsctl", "cu": "", "os": "linux"}
+# Seconds for a standby to find out that its main works again; how the vendor's does it is not documented.
+NOTICE_SECONDS = 10
+
+
+def url_parts(text: str) -> Optional[Tuple[str, str, int, str]]:
+    """Scheme, host, port and path of a server's http(s) URL, equal for URLs that mean the same; None if it is none."""
+    if not re.fullmatch(r"https?://[^\s/?#@\\]+(/[^\s?#\\]*)?", text):
+        return None
+    try:
+        url = urllib.parse.urlsplit(text)
+        port = url.port or {"http": 80, "https": 443}[url.scheme]
+    except ValueError:
+        return None
+    return (url.scheme, url.hostname, port, url.path.rstrip("/")) if url.hostname else None
+
+
+def client_answer(url: str, timeout: float = 5) -> Dict[str, Any]:
+    """What a client gets that calls the server at `url`: {error: the server's error code or None, text: in words}.
+
+    Asks as the vendor's SDKs were seen to: GET <url>/auth/?ext=<Base64 of JSON>, redirects not followed.
+    """
+    parts = url_parts(url)
+    if parts is None:
+        return {"error": None, "text": "no http(s) URL"}
+    scheme, host, port, path = parts
+    ext = urllib.parse.quote(base64.b64encode(json.dumps(NOBODY).encode()), safe="")
+    kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
+    connection = kind(host, port, timeout=timeout)
+    try:
+        connection.request("GET", "{}/auth/?ext={}".format(path, ext), headers={"Accept": "*/*"})
+        response = connection.getresponse()
+        status, body = response.status, response.read(1 << 16)
+    except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: a wrong certificate, Python 3.6
+        return {"error": None, "text": str(error) or type(error).__name__}
+    finally:
+        connection.close()
+    try:
+        code = json.loads(body.decode())["errorCode"]
+    except (ValueError, TypeError, KeyError):
+        code = None
+    # Clients take an error for one only in an answer that is not 200.
+    if status == 200 or not isinstance(code, int) or isinstance(code, bool):
+        return {"error": None, "text": "status {} without an error code".format(status)}
+    return {"error": code, "text": "error {}".format(code)}
+
+
+def own_client_answer(inst: Installation) -> Dict[str, Any]:
+    return client_answer("http://127.0.0.1:{}/".format(inst.server_port))
+
+
+def servers_in_use(inst: Installation) -> List[str]:
+    """The `servers` of the dls.json that the server reads, main first; empty without a valid one."""
+    try:
+        config = read_json(os.path.join(inst.current_link, "dls.json"))
+    except (OSError, Refused):
+        return []
+    return list(config["servers"]) if config is not None and not schema_errors(DLS_JSON_SCHEMA, config) else []
+
+
+def pair_role(servers: Sequence[str]) -> str:
+    """What a server is by its `servers`: standalone, main or standby."""
+    return ("main", "standby")[servers.index("self")] if servers else "standalone"
+
+
+def look_at_pair(inst: Installation) -> Dict[str, Any]:
+    """The server's part in its pair: {servers, role, clients: what they get here, main: what they get there from here}.
+
+    A standby that serves clients though its main answers is given NOTICE_SECONDS to notice the main.
+    """
+    servers = servers_in_use(inst)
+    seen: Dict[str, Any] = {"servers": servers, "role": pair_role(servers), "clients": None, "main": None}
+    if servers and is_running(inst):
+        seen["clients"] = own_client_answer(inst)
+    if seen["role"] == "standby":
+        seen["main"] = client_answer(servers[0])
+
+        def refuses() -> bool:
+            seen["clients"] = own_client_answer(inst)
+            return bool(seen["clients"]["error"] == STANDBY_REFUSES)
+
+        if seen["clients"] and seen["main"]["error"] is not None:
+            wait_until(refuses, NOTICE_SECONDS)
+    return seen
+
+
 # --- The host: ports, disk, memory, identity ---
 
 
@@ -2499,6 +2592,7 @@ def look(spec: Spec, inst: Installation) -> Dict[str, Any]:
         "sandbox": sandbox_announcement(spec, inst),
         "hidden": hidden_labels(inst, labels_in_sight(inst)),
         "missing_own_folders": [path for path in [*inst.folders(), inst.home] if not os.path.isdir(path)],
+        "clock_skew": round(time.time() - spec["epoch"], 1),
     }
     seen["healthy"] = seen["error"] is None
     return seen
@@ -2772,10 +2866,23 @@ def value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem]:
                 repr(network),
                 set_hint(prefix + "allowed_networks"),
             )
-    servers = values.get(prefix + "servers")
-    if servers:
-        for where, text, got in schema_errors(SERVERS_SCHEMA, servers, prefix + "servers"):
-            yield Refused(where, text, got, set_hint(prefix + "servers"))
+    yield from pair_value_problems(prefix, values)
+
+
+def pair_value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem]:
+    """What is wrong with the two URLs of a pair, as far as one host's values tell."""
+    mode = values.get(prefix + "mode")
+    urls = {prefix + short: values.get(prefix + short) for short in ("main_url", "standby_url")}
+    hint = "set both URLs of the pair, once for its two hosts, for example in group_vars/dls.yml"
+    for name, url in urls.items():
+        if url is None and mode in ("main", "standby"):
+            yield Refused(name, "is required where {}mode is {}".format(prefix, mode), "nothing", hint)
+        elif url is not None and url_parts(url) is None:
+            yield Refused(name, "must be an http(s) URL such as https://dls1.example.com/dls/", repr(url), hint)
+    main, standby = (url_parts(url) if url else None for url in urls.values())
+    if main and main == standby:
+        rule = "must differ from {}main_url".format(prefix)
+        yield Refused(prefix + "standby_url", rule, repr(urls[prefix + "standby_url"]), hint)
 
 
 def is_network(text: str) -> bool:
@@ -2977,6 +3084,7 @@ def preflight(spec: Spec) -> Dict[str, Any]:
         problems += purge_problems(spec, inst)
     if spec["entry"] == "verify":
         seen["findings"] = findings(spec, inst, seen)
+        seen["pair"] = look_at_pair(inst)
     return {"problems": [dict(problem.as_dict(), text=str(problem)) for problem in problems], "look": seen}
 
 
@@ -3120,6 +3228,7 @@ def verb_status(options: argparse.Namespace) -> Answer:
     version = inst.current_version()
     error = portal_error(inst, inst.release()) if version else "not installed"
     running = is_running(inst)
+    part = pair_role(servers_in_use(inst))
     answer = {
         "version": version,
         "running": running,
@@ -3130,6 +3239,11 @@ def verb_status(options: argparse.Namespace) -> Answer:
         "launch": inst.launch,
         "port": inst.server_port,
         "data_port": inst.data_port,
+        "role": part,
+        # Not asked of a server that is no part of a pair.
+        "refuses_clients": own_client_answer(inst)["error"] == STANDBY_REFUSES
+        if running and part != "standalone"
+        else None,
     }
     text = "DLS {} is {}".format(
         version or "(none)",
@@ -3139,6 +3253,10 @@ def verb_status(options: argparse.Namespace) -> Answer:
         if running
         else "stopped",
     )
+    if answer["refuses_clients"] is not None:
+        text += "; the {} of its pair, which {} clients".format(
+            part, "refuses" if answer["refuses_clients"] else "serves"
+        )
     return (EXIT_STOPPED if not running else EXIT_OK if answer["healthy"] else EXIT_UNHEALTHY), answer, text
 
 

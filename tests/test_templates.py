@@ -123,9 +123,13 @@ def test_memory_is_limited_only_where_a_limit_is_set() -> None:
     assert "MemoryMax=1024M" in render(UNIT, dls_server_memory_max_mb=1024).splitlines()
 
 
-def test_dls_json_is_what_the_vendor_documents() -> None:
-    servers = ["self", "https://standby.example/dls/?a=1&b='2'"]
-    rendered = json.loads(render("dls.json.j2", dls_server_servers=servers))
+@pytest.mark.parametrize(
+    ("mode", "servers"),
+    [("main", ["self", "http://s.example/d'<&>/"]), ("standby", ["https://m.example/dls/", "self"])],
+)
+def test_dls_json_names_main_and_standby_as_the_vendor_documents(mode: str, servers: list[str]) -> None:
+    urls = {"dls_server_main_url": "https://m.example/dls/", "dls_server_standby_url": "http://s.example/d'<&>/"}
+    rendered = json.loads(render("dls.json.j2", dls_server_mode=mode, **urls))
     assert rendered == {"servers": servers}
     jsonschema.validate(rendered, dlsctl.DLS_JSON_SCHEMA)
 

@@ -299,7 +299,7 @@ def zip_bad_kind(draw: st.DrawFn) -> list[zp.Entry]:
 
 
 def zip_disagreement(draw: st.DrawFn) -> list[zp.Entry]:
-    name, other = draw(words), draw(st.integers(2, 2**32 - 2))
+    name, other = draw(words), draw(st.integers(100, 2**32 - 2))
     where = draw(st.sampled_from(["local", "central"]))
     fields: dict[str, int | bytes] = draw(
         st.sampled_from(
@@ -319,7 +319,7 @@ def zip_disagreement(draw: st.DrawFn) -> list[zp.Entry]:
         )
     )
     if where == "central":
-        fields = draw(st.sampled_from([fields, {"offset": other}, {"offset": 0}, {"disk": 1}, {"attributes": 0x10}]))
+        fields = draw(st.sampled_from([fields, {"offset": other}, {"offset": 1}, {"disk": 1}, {"attributes": 0x10}]))
         return [zp.Entry(name, central=fields)]
     return [zp.Entry(name, local=fields)]
 

@@ -56,6 +56,7 @@ def test_host_on_which_everything_is_right_has_no_problems(spec: dict[str, Any])
 
 
 PATH_RULE = "must be an absolute path, without spaces, percent signs, quotes, $, '..' or a trailing slash"
+URL_RULE = "must be an http(s) URL such as https://dls1.example.com/dls/"
 VALUES = [
     ("port", 99999, "must be 1 to 65535, got 99999"),
     ("port", 0, "must be 1 to 65535, got 0"),
@@ -98,7 +99,17 @@ VALUES = [
     ("launch", "docker", "must be one of vendor, direct, got 'docker'"),
     ("service_name", "dls server", "must be a unit name without .service, got 'dls server'"),
     ("user", "Robert'); DROP", 'must be a system user name, got "Robert\'); DROP"'),
-    ("servers", "self", "must be of type list, got 'self'"),
+    ("mode", "primary", "must be one of standalone, main, standby, got 'primary'"),
+    ("mode", "", "must not be empty, got ''"),
+    ("main_url", "ftp://b/", f"{URL_RULE}, got 'ftp://b/'"),
+    ("main_url", "dls1.example.com", f"{URL_RULE}, got 'dls1.example.com'"),
+    ("main_url", "http://b/\n", f"{URL_RULE}, got 'http://b/\\n'"),
+    ("main_url", "http://", f"{URL_RULE}, got 'http://'"),
+    ("standby_url", "http://b:99999/", f"{URL_RULE}, got 'http://b:99999/'"),
+    ("standby_url", "http://[b/", f"{URL_RULE}, got 'http://[b/'"),
+    ("standby_url", "http://user:word@b/", f"{URL_RULE}, got 'http://user:word@b/'"),
+    ("standby_url", "http://b/?a=1", f"{URL_RULE}, got 'http://b/?a=1'"),
+    ("standby_url", ["http://b/"], "must be of type str, got ['http://b/']"),
     ("allowed_networks", ["10.0.0.0/33"], "must be localhost, any, an address or a network, got '10.0.0.0/33'"),
     ("allowed_networks", ["any\nUser=root"], "must be localhost, any, an address or a network, got 'any\\nUser=root'"),
 ]
@@ -114,11 +125,32 @@ def test_value_that_breaks_a_rule_is_refused(spec: dict[str, Any], name: str, va
     assert rest.startswith(message + "\nHINT: ")
 
 
-def test_two_servers_are_checked_as_the_vendor_documents_them(spec: dict[str, Any]) -> None:
-    spec["values"]["dls_server_servers"] = ["self", "ftp://b/"]
-    assert texts(spec)[0].startswith("dls_server_servers/1: must be self or an http(s) URL, got 'ftp://b/'")
-    spec["values"]["dls_server_servers"] = ["self", "http://b/\n"]
-    assert texts(spec)[0].startswith("dls_server_servers/1: must be self or an http(s) URL, got 'http://b/\\n'")
+@pytest.mark.parametrize("mode", ["main", "standby"])
+def test_server_of_a_pair_needs_both_urls(spec: dict[str, Any], mode: str) -> None:
+    spec["values"] |= {"dls_server_mode": mode, "dls_server_main_url": ""}
+    assert [text.splitlines()[0] for text in texts(spec)] == [
+        f"dls_server_{short}_url: is required where dls_server_mode is {mode}, got nothing"
+        for short in ("main", "standby")
+    ]
+    spec["values"] |= {"dls_server_main_url": "http://a/", "dls_server_standby_url": "http://b/"}
+    assert texts(spec) == []
+
+
+@pytest.mark.parametrize(
+    "standby",
+    ["https://a.example/dls/", "https://a.example/dls", "https://A.Example/dls/", "https://a.example:443/dls"],
+)
+def test_urls_of_a_pair_that_mean_the_same_server_are_refused(spec: dict[str, Any], standby: str) -> None:
+    spec["values"] |= {"dls_server_main_url": "https://a.example/dls/", "dls_server_standby_url": standby}
+    assert [text.splitlines()[0] for text in texts(spec)] == [
+        f"dls_server_standby_url: must differ from dls_server_main_url, got '{standby}'"
+    ]
+
+
+@pytest.mark.parametrize("standby", ["https://b.example/dls/", "https://a.example:8443/dls/", "https://a.example/DLS/"])
+def test_urls_of_a_pair_may_differ_in_any_part(spec: dict[str, Any], standby: str) -> None:
+    spec["values"] |= {"dls_server_main_url": "https://a.example/dls/", "dls_server_standby_url": standby}
+    assert texts(spec) == []
 
 
 def test_numbers_may_come_as_text(spec: dict[str, Any]) -> None:

@@ -27,11 +27,15 @@ pathlib.Path("data").mkdir(exist_ok=True)
 with open("data/store.log", "a") as store:
     store.write("started\\n")
 print("the server says hello", flush=True)
+error = 101
 {before}
 class Portal(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response({status} if self.path == "/page/index.html" else 404)
+        clients = self.path.startswith("/auth/")
+        self.send_response(400 if clients else {status} if self.path == "/page/index.html" else 404)
         self.end_headers()
+        if clients:
+            self.wfile.write(b'{"errorCode": %d, "message": ""}' % error)
     def log_message(self, *words):
         pass
 http.server.ThreadingHTTPServer(("", int(options["server.port"])), Portal).serve_forever()
@@ -40,7 +44,10 @@ SAMPLE = '{"serverMode": "main_standby", "servers": ["self", "https://standby.ex
 
 
 def build(folder: Path, version: str = "2.4.11", before: str = "", status: int = 200, top: str = "dls-linux/") -> Path:
-    """Write an archive; `before` is Python that runs before the server listens, `status` what its portal answers."""
+    """Write an archive; `before` is Python that runs before the server listens, `status` what its portal answers.
+
+    Clients get `error`, which `before` may set.
+    """
     files = {
         "startup.sh": STARTUP.format(version=version),
         f"dls-{version}.jar": SERVER.replace("{before}", before).replace("{status}", str(status)),
