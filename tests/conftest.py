@@ -12,7 +12,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Collect tests/testinfra only when hosts are named: without them it would check this machine."""
-    if collection_path.name == "testinfra" and not config.getoption("--hosts", default=None):
+    """Collect the tests of installed hosts only when hosts are named: without them they would check this machine."""
+    if collection_path.name in ("testinfra", "pair") and not config.getoption("--hosts", default=None):
         return True
     return None

@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import re
 import shlex
 import shutil
 import signal
@@ -17,6 +18,7 @@ import yaml
 
 import dlsctl
 from tests.checkout import play, site
+from tests.checkout.paths import ROOT
 from tests.dlsctl import tiny
 from tests.dlsctl.conftest import free_port
 
@@ -100,6 +102,19 @@ INCOMPLETE = (
     "dls_server_mode: must be main on one host and standby on one other with the same dls_server_main_url and"
     " dls_server_standby_url, got {}"
 )
+
+
+def test_the_example_inventory_of_a_pair_is_one(pair: Pair) -> None:
+    here = {f"dls{number}.example.com": pair.hosts[name] for number, name in enumerate(pair.hosts, start=1)}
+    for host in here.values():
+        del host["dls_server_mode"]
+    shared = {name: value for name, value in pair.shared.items() if not name.endswith("_url")}
+    overlay = pair.root / "overlay.yml"
+    overlay.write_text(yaml.safe_dump({"dls": {"hosts": {name: shared | own for name, own in here.items()}}}))
+    done = play.run("install", ROOT / "inventories/pair", "--inventory", str(overlay), "--check", "--diff", quiet=True)
+    assert done.code == 0, done.output
+    for server in ("https?://dls1.example.com:48080/", "self"):
+        assert re.search(rf'\+ +"servers": \[.*"{server}"', done.output), done.output
 
 
 def test_two_mains_are_no_pair(pair: Pair) -> None:

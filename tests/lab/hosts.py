@@ -83,7 +83,7 @@ def up(client: docker.DockerClient, lab: Lab, wanted: dict[str, str], group: str
     hosts = [
         Host(name, f"{lab.identifier}-{name}", f"{subnet}.{number}") for number, name in enumerate(wanted, start=10)
     ]
-    containers = [_start(client, lab, network, host, kinds[host.name]) for host in hosts]
+    containers = [_start(lab, network, hosts, host, kinds[host.name]) for host in hosts]
     known = [f"{host.address} {_set_up(lab, container)}\n" for host, container in zip(hosts, containers, strict=True)]
     lab.known_hosts.write_text("".join(known))
     _write_inventory(lab, hosts, group)
@@ -143,13 +143,16 @@ def _create_network(client: docker.DockerClient, lab: Lab) -> tuple[Network, str
     raise Problem("lab network", "needs a free subnet in 10.77.0.0/16", None, "remove labs that are no longer used")
 
 
-def _start(client: docker.DockerClient, lab: Lab, network: Network, host: Host, image: images.Image) -> Container:
+def _start(lab: Lab, network: Network, hosts: list[Host], host: Host, image: images.Image) -> Container:
     """Start one systemd container. The options are what an unprivileged systemd needs on cgroup v1 and v2 hosts."""
+    client = network.client
+    assert client is not None
     container = client.containers.create(
         image.tag,
         command="/sbin/init",
         name=host.container,
         hostname=host.name,
+        extra_hosts={each.name: each.address for each in hosts},  # the engine's own names go with a host that is lost
         labels={_LABEL: lab.identifier},
         environment={"container": "docker"},
         cap_add=["SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE"],  # SYS_PTRACE: root of a host sees every process

@@ -94,6 +94,7 @@ def test_dlsctl_finds_the_server_healthy_and_its_files_unchanged(expected: Expec
     assert status["healthy"]
     for name in ("version", "port", "data_port", "launch", "supervisor"):
         assert status[name] == expected[name], name
+    assert status["role"] == expected["mode"]
     assert dlsctl("verify")["differs"] == []
     assert dlsctl("identity")["drift"] == []
 
