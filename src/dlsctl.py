@@ -1592,13 +1592,14 @@ def is_stale(inst: Installation, record: Release) -> bool:
 
 def server_age(inst: Installation) -> Optional[float]:
     """Seconds since the server's first process started (proc(5): field 22 of stat, in clock ticks), or None."""
+    return max(process_ages(server_processes(inst)), default=None)
+
+
+def process_ages(pids: Iterable[int]) -> List[float]:
+    """Seconds since each of the processes that are still there started."""
     uptime = float((read_proc("/proc/uptime") or "0").split()[0])
-    ages = []
-    for pid in server_processes(inst):
-        fields = process_stat(pid)
-        if fields:
-            ages.append(uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK"))
-    return max(ages, default=None)
+    stats = [process_stat(pid) for pid in pids]
+    return [uptime - int(fields[19]) / os.sysconf("SC_CLK_TCK") for fields in stats if fields]
 
 
 def start(inst: Installation) -> bool:
@@ -2770,14 +2771,16 @@ def variable_problems(spec: Spec) -> Iterator[Problem]:
             elif name in given and option.get("default") is not None:
                 yield Refused(name, "must not be empty", repr(value), set_hint(name) + ", or leave it out")
             continue
+        got = "a secret of another form" if option.get("no_log") else repr(value)
         try:
-            values[name] = coerce(option.get("type", "str"), value)
+            values[name] = coerce(option.get("type", "str"), value, option.get("elements", "str"))
         except (ValueError, TypeError):
-            yield Refused(name, "must be of type {}".format(option.get("type", "str")), repr(value), set_hint(name))
+            yield Refused(name, "must be of type {}".format(option.get("type", "str")), got, set_hint(name))
             values[name] = None
             continue
-        if option.get("choices") and values[name] not in option["choices"]:
-            yield Refused(name, "must be one of {}".format(", ".join(option["choices"])), repr(value), set_hint(name))
+        chosen = values[name] if isinstance(values[name], list) else [values[name]]
+        if option.get("choices") and not all(item in option["choices"] for item in chosen):
+            yield Refused(name, "must be one of {}".format(", ".join(option["choices"])), got, set_hint(name))
 
 
 def nearest(name: str, known: Iterable[str], prefix: str) -> Optional[str]:
@@ -2792,7 +2795,7 @@ def set_hint(name: str) -> str:
     return "set {} in the inventory, for example in group_vars/dls.yml".format(name)
 
 
-def coerce(kind: str, value: Any) -> Any:
+def coerce(kind: str, value: Any, elements: str = "str") -> Any:
     """A value as the type of an argument specification, also from text as -e gives it; raises ValueError."""
     if kind == "int" and not isinstance(value, (bool, float)):
         return int(value)
@@ -2801,8 +2804,10 @@ def coerce(kind: str, value: Any) -> Any:
             return True
         if str(value).lower() in ("false", "no", "off", "0"):
             return False
-    if kind == "list" and isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return value
+    if kind == "list" and isinstance(value, list):
+        element = dict if elements == "dict" else str
+        if all(isinstance(item, element) for item in value):
+            return value
     if kind in ("str", "path") and isinstance(value, (str, int, float)) and not isinstance(value, bool):
         return str(value)
     raise ValueError(value)
@@ -2815,14 +2820,29 @@ SHAPING = ("home", "config_dir", "data_dir", "backup_dir", "bin_dir", "launch", 
 PATHS = ("home", "config_dir", "data_dir", "backup_dir", "bin_dir")
 
 
-def value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem]:
-    """Values of the right type that break a rule."""
+def value_rule(prefix: str, values: Dict[str, Any]) -> Callable[..., Iterator[Problem]]:
+    """What checks one value: rule(name without prefix, test, text, hint) yields a problem where the test is false."""
 
     def rule(short: str, test: Callable[[Any], Any], text: str, hint: Optional[str] = None) -> Iterator[Problem]:
         value = values.get(prefix + short)
         if value is not None and not test(value):
             yield Refused(prefix + short, text, repr(value), hint or set_hint(prefix + short))
 
+    return rule
+
+
+PATH_RULE = "must be an absolute path, without spaces, percent signs, quotes, $, '..' or a trailing slash"
+
+
+def is_plain_path(path: str) -> bool:
+    """Whether a path keeps PATH_RULE, and so means the same in a unit, a shell and a configuration file."""
+    plain = re.fullmatch(r"/(?!/)[^\s%\"'\\$]+", path) and path.isprintable()
+    return bool(plain) and os.path.normpath(path) == path
+
+
+def value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem]:
+    """Values of the right type that break a rule."""
+    rule = value_rule(prefix, values)
     for short in ("port", "data_port"):
         yield from rule(short, lambda port: 1 <= port <= 65535, "must be 1 to 65535")
     yield from rule(
@@ -2832,13 +2852,7 @@ def value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem]:
         yield from rule(short, lambda seconds: 1 <= seconds <= 86400, "must be 1 to 86400 seconds")
     yield from rule("memory_max_mb", lambda mib: mib == 0 or mib >= 512, "must be 0, for no limit, or 512 and more")
     for short in PATHS:
-        yield from rule(
-            short,
-            lambda path: (
-                re.fullmatch(r"/(?!/)[^\s%\"'\\$]+", path) and path.isprintable() and os.path.normpath(path) == path
-            ),
-            "must be an absolute path, without spaces, percent signs, quotes, $, '..' or a trailing slash",
-        )
+        yield from rule(short, is_plain_path, PATH_RULE)
     yield from rule(
         "archive", lambda path: re.match("[/~]", path), "must be an absolute path on the control node, or begin with ~"
     )
@@ -3005,17 +3019,18 @@ def port_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
     for name, port in (("port", inst.server_port), ("data_port", inst.data_port)):
         owner = port_owner(port) if port else None
         if owner is not None and owner not in ours and not (owner == 0 and is_running(inst)):
-            command = (
-                (read_proc("/proc/{}/comm".format(owner)) or "another user's process").strip()
-                if owner
-                else "another user's process"
-            )
-            yield Refused(
-                prefix + name,
-                "must be a free TCP port",
-                "{}, which {}{} listens on".format(port, command, " (process {})".format(owner) if owner else ""),
-                "stop that process or choose another port",
-            )
+            yield taken_port(prefix + name, port, owner)
+
+
+def taken_port(name: str, port: int, owner: int) -> Problem:
+    """The problem that process `owner` (0: unknown) listens on the port that the variable `name` wants."""
+    command = "{} (process {})".format(process_name(owner), owner) if owner else "another user's process"
+    got = "{}, which {} listens on".format(port, command)
+    return Refused(name, "must be a free TCP port", got, "stop that process or choose another port")
+
+
+def process_name(pid: int) -> str:
+    return (read_proc("/proc/{}/comm".format(pid)) or "an unknown process").strip()
 
 
 def release_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
@@ -3105,6 +3120,14 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     if not getattr(options, "verb", None):
         parser().print_help()
         return EXIT_USAGE
+    return perform(options)
+
+
+def perform(options: argparse.Namespace) -> int:
+    """Run a verb and print its answer, or what went wrong; returns the exit code.
+
+    `options` holds `verb`, a function from options to an answer, `json` and `debug`, and what the verb needs.
+    """
     try:
         verb: Callable[[argparse.Namespace], Answer] = options.verb
         code, answer, text = verb(options)
