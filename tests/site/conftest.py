@@ -17,7 +17,7 @@ from tests.site import watch
 from tests.site.certificates import Authority
 
 MAIN, STANDBY = "lab-main", "lab-standby"
-TALKATIVE = {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOG_PATH": ""}
+TALKATIVE = {"ANSIBLE_NOCOLOR": "1"}
 
 
 @dataclass
@@ -27,6 +27,7 @@ class Site:
     lab: hosts.Lab
     folder: Path
     secrets: list[str]
+    certificates: dict[str, str]
     output: str = ""
 
     def __post_init__(self) -> None:
@@ -94,17 +95,17 @@ def keep_looking(watched: set[bytes], stop: threading.Event) -> None:
 def write_inventory(lab: hosts.Lab, folder: Path) -> Site:
     """Write the inventory of a pair with TLS; its keys are in Ansible Vault, inline for the main, else in a file."""
     authority = Authority()
-    found = Site(lab, folder, [])
-    address = {name: host.address for name, host in found.hosts.items()}
-    certificates = {name: authority.issue(address[name]) for name in found.hosts}
-    found.secrets = [line for pair in certificates.values() for line in pair.key.splitlines()[2:-2]]
+    address = {host.name: host.address for host in hosts.read_hosts(lab)}
+    issued = {name: authority.issue(address[name]) for name in address}
+    secrets = [line for pair in issued.values() for line in pair.key.splitlines()[2:-2]]
+    found = Site(lab, folder, secrets, {name: pair.certificate for name, pair in issued.items()})
     password = folder / "vault-password"
     password.write_text("vault-canary-4b1d\n")
     found.secrets.append("vault-canary-4b1d")
     key_file = folder / "standby.key"
-    key_file.write_text(certificates[STANDBY].key)
+    key_file.write_text(issued[STANDBY].key)
     vault(password, "encrypt", str(key_file))
-    main_key = vault(password, "encrypt_string", "--stdin-name", "dls_proxy_tls_key", text=certificates[MAIN].key)
+    main_key = vault(password, "encrypt_string", "--stdin-name", "dls_proxy_tls_key", text=issued[MAIN].key)
     everywhere = {
         **site.archive_variables(),
         # The link between the two servers is plain http, because the stand-in trusts no authority of ours.
@@ -115,10 +116,10 @@ def write_inventory(lab: hosts.Lab, folder: Path) -> Site:
         "dls_proxy_protocols": ["http", "https"],
     }
     members = {
-        MAIN: {"dls_server_mode": "main", "dls_proxy_tls_certificate": certificates[MAIN].certificate},
+        MAIN: {"dls_server_mode": "main", "dls_proxy_tls_certificate": found.certificates[MAIN]},
         STANDBY: {
             "dls_server_mode": "standby",
-            "dls_proxy_tls_certificate": certificates[STANDBY].certificate,
+            "dls_proxy_tls_certificate": found.certificates[STANDBY],
             "dls_proxy_tls_key": f"{{{{ lookup('ansible.builtin.unvault', '{key_file}') }}}}",
         },
     }

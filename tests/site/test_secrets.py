@@ -42,8 +42,9 @@ def test_no_secret_is_in_the_output_of_any_run(pair: Site) -> None:
 
 def test_no_secret_is_in_the_output_of_a_run_that_is_refused(pair: Site) -> None:
     before = len(pair.output)
-    swapped = '{"dls_proxy_tls_certificate": "{{ hostvars[\'lab-main\'].dls_proxy_tls_certificate }}"}'
-    result = pair.play("site", "--limit", STANDBY, "--extra-vars", swapped)
+    swapped = pair.folder / "swapped.yml"
+    swapped.write_text(yaml.safe_dump({"dls_proxy_tls_certificate": pair.certificates[MAIN]}))
+    result = pair.play("site", "--limit", STANDBY, "--extra-vars", f"@{swapped}")
     assert result.code != 0
     assert re.search(r"dls_proxy_tls_key: must .*", pair.output[before:])
     assert [secret for secret in pair.secrets if secret in pair.output[before:]] == []
