@@ -3286,6 +3286,8 @@ def verb_status(options: argparse.Namespace) -> Answer:
 def verb_start(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     with locked(inst):
+        if not is_running(inst):
+            rehearse(inst)
         changed = start(inst)
     return waited(inst, changed, "started" if changed else "was running already", options)
 
@@ -3301,6 +3303,7 @@ def verb_restart(options: argparse.Namespace) -> Answer:
     with locked(inst):
         if inst.launch == "vendor":
             vendor_script(inst, inst.release())  # asked before the stop
+        rehearse(inst)
         stop(inst)
         start(inst)
     return waited(inst, True, "restarted", options)

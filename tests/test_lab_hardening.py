@@ -129,6 +129,61 @@ def test_label_hidden_behind_the_kit_s_back_is_found(hardened: Site) -> None:
     play.succeed(play.run("verify", hardened.lab.inventory, quiet=True), "verify")
 
 
+def test_unit_edited_by_hand_is_refused_before_the_server_is_stopped(hardened: Site) -> None:
+    unit = "/etc/systemd/system/dynamsoft-dls.service"
+    for name in LAUNCHES:
+        before = hardened.uuids(name)
+        hardened.shell(name, f"sed -i 's/^ProtectClock=yes/ProcSubset=pid/' {unit}; systemctl daemon-reload")
+        try:
+            said = hardened.shell(name, "dlsctl restart 2>&1; echo exit $?")
+        finally:
+            hardened.shell(name, f"sed -i 's/^ProcSubset=pid/ProtectClock=yes/' {unit}; systemctl daemon-reload")
+        assert "hidden from it: processor" in said
+        assert said.endswith("exit 5\n")
+        assert hardened.uuids(name) == before, "it runs on"
+
+
+PROBE = "/usr/local/sbin/dlsprobe"
+# What a start script that root runs may do: each prints the user it has become, or what it has read.
+AS_ROOT = r"""#!/bin/bash
+exec 2>/dev/null
+useradd --system --user-group --no-create-home dlsprobe1 && echo done useradd
+useradd --create-home --shell /bin/bash dlsprobe2 && echo done useradd with a home
+mkdir probe && chown -R dlsprobe2: probe && chmod -R 755 probe && echo done chown
+[ "$(su -s /bin/bash dlsprobe2 -c 'touch probe/file; whoami')" = dlsprobe2 ] && echo done su
+[ "$(su - dlsprobe2 -c 'whoami; pwd' | tail -1)" = /home/dlsprobe2 ] && echo done su with login
+[ "$(runuser -u dlsprobe2 -- whoami)" = dlsprobe2 ] && echo done runuser
+[ "$(sudo -u dlsprobe2 whoami)" = dlsprobe2 ] && echo done sudo
+setpriv --reuid dlsprobe2 --regid dlsprobe2 --init-groups --bounding-set=-all whoami | grep -q 2 && echo done setpriv
+start-stop-daemon --start --chuid dlsprobe2 --exec /usr/bin/whoami | grep -q dlsprobe2 && echo done start-stop-daemon
+ip link | grep -q ether && echo done ip
+ifconfig -a | grep -q ether && echo done ifconfig
+netstat -lnt | grep -q :48080 && echo done netstat
+lsblk >/dev/null && echo done lsblk
+echo x > /var/log/dlsprobe && echo done log
+echo x > /usr/dlsprobe || echo done no writing to usr
+rm -r probe /var/log/dlsprobe
+sleep 0.5
+userdel dlsprobe1; userdel --remove dlsprobe2
+true
+"""
+
+
+def test_start_script_may_become_a_user_in_any_of_the_usual_ways_and_ask_for_hardware(hardened: Site) -> None:
+    wanted = re.findall(r"echo done (.+)$", AS_ROOT, re.MULTILINE)
+    run = rf"""
+        cat > {PROBE} <<'END'
+{AS_ROOT}END
+        chmod 755 {PROBE}
+        sed -E '/^(Type|PIDFile|Exec[A-Za-z]+|Restart)=/d; s,^\[Service\]$,&\nType=oneshot\nExecStart={PROBE},' \
+            /etc/systemd/system/dynamsoft-dls.service > /run/systemd/system/dlsprobe.service
+        systemctl start dlsprobe
+        rm {PROBE} /run/systemd/system/dlsprobe.service
+        journalctl --no-pager --output=cat _SYSTEMD_UNIT=dlsprobe.service"""
+    said = hardened.shell("lab-vendor", run)
+    assert [what for what in wanted if f"done {what}\n" not in said + "\n"] == [], said
+
+
 def test_sandbox_can_be_switched_off_again(hardened: Site) -> None:
     said = play.succeed(hardened.install("-e", "dls_server_hardening=none"), "switching off")
     assert said.output.count("-PrivateDevices=yes") == len(LAUNCHES)
