@@ -2569,18 +2569,27 @@ RECOVERIES = {"install": undo_install, "uninstall": remove_releases}
 # --- Look and preflight: what the host is, and whether it can become what the variables say ---
 
 
+def as_configured(inst: Installation) -> Installation:
+    """The same installation with the settings that it has on this host now; `inst` where it has none yet."""
+    try:
+        return Installation.load(os.path.join(inst.config_dir, os.path.basename(DEFAULT_CONFIG)))
+    except (Problem, OSError):
+        return inst
+
+
 def look(spec: Spec, inst: Installation) -> Dict[str, Any]:
     """Everything a deployment engine needs to know of the host before it acts, in one answer.
 
     `spec` may hold `files` (those expected: path, mode and content), `folders` and `packages`.
     """
     current = inst.current_version()
+    now = as_configured(inst)
     expected = spec.get("files", [])
     seen = {
         "installed": sorted(name for name in list_folder(inst.releases) if inst.is_installed(name)),
         "current": current,
-        "running": is_running(inst) if current else False,
-        "error": portal_error(inst, inst.release()) if current else "not installed",
+        "running": is_running(now) if current else False,
+        "error": portal_error(now, now.release()) if current else "not installed",
         "enabled": is_enabled(inst),
         "steps": pending_steps(inst, current),
         "differs": [item["path"] for item in expected if not is_as_expected(item)],

@@ -86,7 +86,9 @@ def test_second_run_changes_nothing_and_check_mode_predicts_the_first(machine: M
     assert machine.status()["healthy"]
 
 
-def test_change_that_cannot_get_healthy_is_taken_back(machine: Machine) -> None:
+@pytest.mark.parametrize("launch", ["vendor", "direct"])
+def test_change_that_cannot_get_healthy_is_taken_back(machine: Machine, launch: str) -> None:
+    machine.variables["dls_server_launch"] = launch
     machine.changed("install")
     port = machine.variables["dls_server_port"]
     with socket.socket() as other:  # bound, but not listening: nothing for the preflight to see
