@@ -447,7 +447,8 @@ def listen_of(words: Sequence[str]) -> Optional[Tuple[int, bool, bool]]:
 
 def nginx_errors(output: str) -> str:
     """What nginx says is wrong, with file and line as it gives them."""
-    return "; ".join(re.findall(r"^nginx: \[emerg\] (.*)$", output, re.MULTILINE)) or output.strip()[-300:]
+    said = re.findall(r"^(?:nginx:|[0-9/]+ [0-9:]+) \[emerg\] (?:\d+#\d+: )?(.*)$", output, re.MULTILINE)
+    return "; ".join(dict.fromkeys(said)) or output.strip()[-300:]
 
 
 # --- SELinux, where it is enforcing ---

@@ -113,8 +113,16 @@ class TargetHost:
 
     def install(self, variables: dict[str, Any]) -> play.Result:
         """Run playbooks/install.yml with an inventory that holds variables."""
+        return self.play("install", variables)
+
+    def play(self, playbook: str | Path, variables: dict[str, Any], *options: str) -> play.Result:
+        """Run a playbook with an inventory that holds variables."""
         (self.lab.inventory / "case.yml").write_text(yaml.safe_dump({"dls": {"vars": variables}}))
-        return play.run("install", self.lab.inventory, quiet=True, environment={"ANSIBLE_NOCOLOR": "true"})
+        return play.run(playbook, self.lab.inventory, *options, quiet=True, environment={"ANSIBLE_NOCOLOR": "true"})
+
+    @property
+    def address(self) -> str:
+        return self._host.address
 
 
 @pytest.fixture(scope="module")

@@ -73,11 +73,10 @@ def test_welcome_page_of_the_distribution_and_our_own_file_are_nobodys_site(spec
     assert problems(spec, server.replace("_", "dls.example.com"), "/etc/nginx/conf.d/dls.conf") == []
 
 
-def test_nginx_tells_file_and_line() -> None:
-    output = (
-        'nginx: [emerg] unknown directive "x" in /etc/nginx/conf.d/a.conf:3\nnginx: configuration file test failed\n'
-    )
-    assert dlsproxy.nginx_errors(output) == 'unknown directive "x" in /etc/nginx/conf.d/a.conf:3'
+@pytest.mark.parametrize("start", ["nginx: [emerg] ", "2026/11/25 02:34:05 [emerg] 883#883: "])
+def test_nginx_tells_file_and_line(start: str) -> None:
+    said = 'unknown directive "x" in /etc/nginx/conf.d/a.conf:3'
+    assert dlsproxy.nginx_errors(f"{start}{said}\nnginx: configuration file test failed\n") == said
 
 
 CONNECT = ["setsebool", "-P", "httpd_can_network_connect", "on"]

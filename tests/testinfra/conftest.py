@@ -16,7 +16,6 @@ import yaml
 from testinfra.host import Host  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parents[2]
-ROLE = ROOT / "roles" / "dls_server"
 
 
 @functools.cache
@@ -36,16 +35,23 @@ def documented_data_port(version: str) -> int:
     return port
 
 
-@pytest.fixture
-def expected(host: Host, request: pytest.FixtureRequest) -> dict[str, Any]:
-    """The role's variables for this host: defaults, then the inventory; names without the prefix dls_server_."""
+def values_of(host: Host, request: pytest.FixtureRequest, role: str) -> dict[str, Any]:
+    """A role's variables for this host: defaults, then the inventory; names without the prefix. address: the host's."""
     inventory = read_inventory(request.config.getoption("--ansible-inventory"))
     name = host.backend.get_hostname()
     (own,) = [facts for key, facts in inventory.items() if name in (key, facts.get("ansible_host"))]
-    values = {**yaml.safe_load((ROLE / "defaults" / "main.yml").read_text()), **own}
-    values.setdefault("dls_server_data_port", documented_data_port(values["dls_server_version"]))
-    prefix = "dls_server_"
-    return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
+    values = {**yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text()), **own}
+    prefix = role + "_"
+    ours = {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
+    return {"address": own.get("ansible_host", name), **ours}
+
+
+@pytest.fixture
+def expected(host: Host, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The variables of role dls_server for this host."""
+    values = values_of(host, request, "dls_server")
+    values.setdefault("data_port", documented_data_port(values["version"]))
+    return values
 
 
 @pytest.fixture

@@ -1,0 +1,133 @@
+"""What is due on a host, and what a host that refuses gets back."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dlsproxy
+from dlsctl import Problem
+from tests.dlsproxy.certificates import issue
+
+PROPERTIES = {"ActiveState": "active", "UnitFileState": "enabled", "MainPID": "0"}
+
+
+@pytest.fixture(autouse=True)
+def quiet_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host on which nginx runs and nothing is enforced; no command of it is run."""
+    monkeypatch.setattr(dlsproxy, "unit_properties", lambda service: PROPERTIES)
+    monkeypatch.setattr(dlsproxy, "is_enforcing", lambda: False)
+    monkeypatch.setattr(dlsproxy, "family_of", lambda system, families: "debian")
+    monkeypatch.setattr(dlsproxy, "is_stale", lambda proxy: False)
+    monkeypatch.setattr(dlsproxy, "systemctl", lambda *words: "")
+    monkeypatch.setattr(dlsproxy, "workers", lambda: [1])
+    monkeypatch.setattr(dlsproxy.shutil, "which", lambda name: "/usr/sbin/" + name)  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def site(spec: dict[str, Any]) -> dict[str, Any]:
+    """The spec with a certificate and key by content."""
+    pair = issue("dls", "dls.example.com")
+    spec["values"] |= {"dls_proxy_tls_certificate": pair.pem, "dls_proxy_tls_key": pair.key}
+    return spec
+
+
+def test_files_are_written_with_the_key_for_root_only_and_then_nothing_is_due(
+    site: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (0, ""))
+    paths = [tmp_path / name for name in ("tls/certificate.pem", "tls/key.pem", "conf.d/dls.conf")]
+    due = [f"write {path}" for path in paths] + ["reload nginx"]
+    assert dlsproxy.apply(site, check=True) == due
+    assert not any(path.exists() for path in paths)
+    assert dlsproxy.apply(site, check=False) == due
+    assert [path.stat().st_mode & 0o777 for path in paths] == [0o644, 0o600, 0o644]
+    assert dlsproxy.apply(site, check=False) == []
+
+
+def test_refused_configuration_gives_everything_back(
+    site: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (1, "nginx: [emerg] no good in /etc/nginx/conf.d/dls.conf:7\n"))
+    earlier = tmp_path / "conf.d/dls.conf"
+    earlier.parent.mkdir()
+    earlier.write_text("# earlier\n")
+    earlier.chmod(0o640)
+    with pytest.raises(Problem, match=r"must accept the proxy's configuration, got no good in .*dls\.conf:7"):
+        dlsproxy.apply(site, check=False)
+    assert (earlier.read_text(), earlier.stat().st_mode & 0o777) == ("# earlier\n", 0o640)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["conf.d", "dls.conf"]
+
+
+def test_name_that_nginx_would_only_warn_of_is_refused(site: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    warning = 'nginx: [warn] conflicting server name "dls.example.com" on 0.0.0.0:443, ignored\n'
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (0, warning))
+    with pytest.raises(Problem, match=r"got dls\.example\.com, a name that another site has"):
+        dlsproxy.apply(site, check=False)
+
+
+def test_welcome_page_goes_only_where_nginx_was_installed_for_the_proxy(site: dict[str, Any], tmp_path: Path) -> None:
+    welcome = tmp_path / "default"
+    welcome.symlink_to("/etc/nginx/sites-available/default")
+    site["families"] = {"debian": {**site["families"]["debian"], "welcome_site": str(welcome)}}
+    assert f"remove {welcome}" not in dlsproxy.apply(site, check=True)
+    site["is_new"] = True
+    assert dlsproxy.apply(site, check=True)[0] == f"remove {welcome}"
+
+
+def test_removed_welcome_page_comes_back_as_the_link_it_was(tmp_path: Path) -> None:
+    welcome, undo = tmp_path / "default", dlsproxy.Undo()
+    welcome.symlink_to("../sites-available/default")
+    undo.keep(str(welcome))
+    welcome.unlink()
+    undo.run()
+    assert str(welcome.readlink()) == "../sites-available/default"
+
+
+def test_certificate_that_certbot_has_put_there_is_left_to_it(spec: dict[str, Any], tmp_path: Path) -> None:
+    spec["entry"] = "uninstall"
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d/dls.conf").write_text("x")
+    assert dlsproxy.apply(spec, check=True) == [f"remove {tmp_path}/conf.d/dls.conf", "reload nginx"]
+
+
+@pytest.mark.parametrize(
+    ("names", "ends", "due"), [("dls.example.com", 90, False), ("other", 90, True), ("dls", 1, True)]
+)
+def test_self_signed_certificate_is_made_anew_when_it_is_no_more_good(
+    spec: dict[str, Any], tmp_path: Path, names: str, ends: int, due: bool
+) -> None:
+    spec["values"]["dls_proxy_tls_self_signed"] = True
+    step = "make a self-signed certificate"
+    assert step in dlsproxy.apply(spec, check=True)
+    pair = issue("dls", names, ends=ends)
+    (tmp_path / "tls").mkdir()
+    (tmp_path / "tls/certificate.pem").write_text(pair.pem)
+    (tmp_path / "tls/key.pem").write_text(pair.key)
+    (tmp_path / "tls/key.pem").chmod(0o600)
+    assert (step in dlsproxy.apply(spec, check=True)) == due
+
+
+def test_issued_certificate_is_never_replaced_by_a_self_signed_one(spec: dict[str, Any], tmp_path: Path) -> None:
+    spec["values"]["dls_proxy_tls_self_signed"] = True
+    pair = issue("dls", "other", issuer=issue("Root", authority=True))
+    (tmp_path / "tls").mkdir()
+    (tmp_path / "tls/certificate.pem").write_text(pair.pem)
+    (tmp_path / "tls/key.pem").write_text(pair.key)
+    (tmp_path / "tls/key.pem").chmod(0o600)
+    assert "make a self-signed certificate" not in dlsproxy.apply(spec, check=True)
+
+
+def test_key_that_everybody_can_read_is_refused(spec: dict[str, Any], tmp_path: Path) -> None:
+    pair = issue("dls", "dls.example.com")
+    (tmp_path / "tls").mkdir()
+    (tmp_path / "tls/certificate.pem").write_text(pair.pem)
+    (tmp_path / "tls/key.pem").write_text(pair.key)
+    (tmp_path / "tls/key.pem").chmod(0o644)
+    (problem,) = dlsproxy.Proxy(spec).verdict().problems
+    assert str(problem).startswith("dls_proxy_tls_key_path: must not be readable by everybody, got ")
+
+
+def test_addresses_for_the_check_from_outside_are_no_administrators() -> None:
+    assert dlsproxy.stranger_to(["127.0.0.1/32", "127.0.0.2/32"]) == "127.0.0.3"
+    assert dlsproxy.stranger_to(["127.0.0.0/8"]) == "127.0.0.1"
