@@ -2112,6 +2112,7 @@ def look(spec: Spec, inst: Installation) -> Dict[str, Any]:
     """
     current = inst.current_version()
     expected = spec.get("files", [])
+    family = os_family()
     seen = {
         "installed": sorted(name for name in list_folder(inst.releases) if inst.is_installed(name)),
         "current": current,
@@ -2122,7 +2123,8 @@ def look(spec: Spec, inst: Installation) -> Dict[str, Any]:
         "differs": [item["path"] for item in expected if not is_as_expected(item)],
         "present": [path for path in [inst.kit] + [item["path"] for item in expected] if os.path.exists(path)],
         "files": [as_it_is(item) for item in expected if not item.get("self")],
-        "missing_packages": missing_packages(spec.get("packages", [])),
+        "family": family,
+        "missing_packages": missing_packages(spec.get("packages", []), family),
         "users": [entry.pw_name for entry in pwd.getpwall()],
         "missing_user": inst.launch == "direct" and not user_exists(inst.user),
         "missing_folders": [path for path in spec.get("folders", []) if not os.path.isdir(path)],
@@ -2244,12 +2246,41 @@ def prepare(spec: Spec, check: bool) -> List[str]:
     return missing + [item["path"] for item in different]
 
 
-def missing_packages(names: List[str]) -> List[str]:
-    """Which of the distribution's packages are not installed; dpkg is asked once."""
-    if not names:
+class Family(NamedTuple):
+    """Distributions that are deployed to alike."""
+
+    words: Set[str]  # one of them is in ID or ID_LIKE of os-release(5)
+    supported: str
+    query: List[str]  # prints a line `NAME installed` for each installed package of those named
+
+
+FAMILIES = {
+    "debian": Family(
+        {"debian"},
+        "Debian 11 to 13, Ubuntu 22.04 and 24.04",
+        ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n"],
+    ),
+    "redhat": Family(
+        {"rhel", "fedora"},
+        "RHEL 9 and its family: Rocky Linux, AlmaLinux, Oracle Linux, CentOS Stream",
+        ["rpm", "--query", "--queryformat", "%{NAME} installed\\n"],
+    ),
+}
+
+
+def os_family() -> Optional[str]:
+    """The name of this host's family of distributions, or None where the kit knows none."""
+    system = os_release()
+    words = {system.get("ID", "")} | set(system.get("ID_LIKE", "").split())
+    return next((name for name, family in FAMILIES.items() if words & family.words), None)
+
+
+def missing_packages(names: List[str], family: Optional[str]) -> List[str]:
+    """Which of the distribution's packages are not installed; its package manager is asked once."""
+    if not names or family is None:
         return []
-    _, output = run(["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n", *names])
-    installed = {line.split()[0] for line in output.splitlines() if line.endswith(" installed")}
+    _, output = run(FAMILIES[family].query + names)
+    installed = [line.split()[0] for line in output.splitlines() if line.split()[1:] == ["installed"]]
     return [name for name in names if name not in installed]
 
 
@@ -2401,14 +2432,12 @@ def is_network(text: str) -> bool:
 def host_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
     """What keeps this host from becoming what the variables say."""
     values, prefix = spec["values"], spec["prefix"]
-    system = os_release()
-    families = {system.get("ID", "")} | set(system.get("ID_LIKE", "").split())
-    if not families & set(spec["os_families"]):
+    if os_family() is None:
         yield Refused(
             "operating system",
-            "must be of the families " + ", ".join(spec["os_families"]),
-            system.get("PRETTY_NAME", "an unknown one"),
-            "use a supported distribution",
+            "must be of the family " + " or ".join(sorted(FAMILIES)),
+            os_release().get("PRETTY_NAME", "an unknown one"),
+            "supported are " + "; ".join(family.supported for family in FAMILIES.values()),
         )
     if os.uname().machine != "x86_64":
         yield Refused("processor", "must be x86_64, as the vendor's archive is", os.uname().machine, "use another host")

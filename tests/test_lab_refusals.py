@@ -71,7 +71,7 @@ CASES = {
         {"dls_server_min_free_mb": 99999999},
     ),
     "an unsupported system": Case(
-        r"operating system: must be of the families debian, got Plan 9 HINT: ",
+        r"operating system: must be of the family debian or redhat, got Plan 9 HINT: supported are Debian 11",
         arrange=f"printf '{OTHER_SYSTEM}' > /run/other-system && mount --bind /run/other-system /usr/lib/os-release",
         undo="umount /usr/lib/os-release",
     ),
