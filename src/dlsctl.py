@@ -880,6 +880,21 @@ def read_tail(path: str, size: int = 1 << 16) -> bytes:
         return stream.read(size)
 
 
+def relabel_command(paths: Sequence[str], enforce: Optional[str], restorecon: Optional[str]) -> List[str]:
+    """The command that gives `paths`, with all below them, the labels of the host's SELinux policy; nothing if not due.
+
+    `enforce` is what /sys/fs/selinux/enforce holds, `restorecon` the path of that program; None where there is none.
+    """
+    return [restorecon, "-R", "-i", *paths] if paths and restorecon and (enforce or "").strip() == "1" else []
+
+
+def relabel(*paths: str) -> None:
+    """Where SELinux is enforcing, label files that were written. A label that cannot be set is no failure."""
+    command = relabel_command(paths, read_proc("/sys/fs/selinux/enforce"), shutil.which("restorecon"))
+    if command:
+        run(command)
+
+
 def read_json(path: str) -> Any:
     """The JSON object in a file, or None where there is no file. Raises Refused for anything else."""
     data = read_bytes(path)
@@ -2001,6 +2016,8 @@ def apply(inst: Installation, version: Optional[str] = None) -> List[Step]:
         raise
     if "use" in names:
         point_current(inst, version)
+    if steps:
+        relabel(inst.home, *inst.folders())
     if not os.path.exists(os.path.join(inst.kit, "identity.json")):
         write_json(os.path.join(inst.kit, "identity.json"), identity(), 0o600)
     if "enable" in names:
@@ -2243,6 +2260,7 @@ def prepare(spec: Spec, check: bool) -> List[str]:
                 os.unlink(item["path"])
             else:
                 write_atomic(item["path"], content, int(item["mode"], 8))
+        relabel(*missing, *(item["path"] for item in different))
     return missing + [item["path"] for item in different]
 
 
