@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.checkout import play, site
-from tests.lab import engine, hosts
+from tests.lab import engine, hosts, images
 from tests.lab.paths import FILES
 from tests.standin.build import cached
 
@@ -123,7 +123,7 @@ def target() -> Iterator[TargetHost]:
         pytest.skip("no container engine answers")
     lab = hosts.Lab("refusals")
     client = engine.connect()
-    hosts.up(client, lab, {"lab-refusals": "debian12"})
+    hosts.up(client, lab, {"lab-refusals": os.environ.get(images.PLATFORM) or "debian12"})
     yield TargetHost(lab)
     if "DLS_LAB_KEEP" not in os.environ:
         hosts.down(client, lab)

@@ -94,7 +94,7 @@ IMAGES = {
         Image(
             "rocky9",
             "bookworm",
-            installed=("createrepo-c", "dnf", "gpg", "gpg-agent", "rpm"),
+            installed=("createrepo-c", "dnf", "gpg", "gpg-agent", "netbase", "rpm"),
             repository=(),
             script=("rocky9/make.sh",),
         ),

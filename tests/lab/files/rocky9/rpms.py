@@ -27,6 +27,7 @@ DROPPED = re.compile(
     r"|etc/nginx/(sites-|modules-|snippets|nginx\.conf|proxy_params)|usr/lib/systemd/system/nginx\.service"
 )
 ADDED = {"nginx": {"etc/nginx/nginx.conf": "nginx.conf", "usr/lib/systemd/system/nginx.service": "nginx.service"}}
+NEW_FOLDERS = {"nginx-filesystem": ["etc/nginx/default.d"]}
 MOVED = {"nftables": ("etc/nftables.conf", "etc/sysconfig/nftables.conf")}
 BEFORE = {"nginx-filesystem": "getent passwd nginx >/dev/null || useradd -r -d /var/lib/nginx -s /sbin/nologin nginx"}
 AFTER = """systemctl daemon-reload || :
@@ -59,6 +60,8 @@ class Package:
         for target, source in ADDED.get(self.name, {}).items():
             (self.tree / target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(HERE / source, self.tree / target)
+        for name in NEW_FOLDERS.get(self.name, []):
+            (self.tree / name).mkdir()
         if self.name in MOVED:
             old, new = MOVED[self.name]
             (self.tree / new).parent.mkdir(parents=True)
