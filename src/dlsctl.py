@@ -884,6 +884,21 @@ def read_tail(path: str, size: int = 1 << 16) -> bytes:
         return stream.read(size)
 
 
+def relabel_command(paths: Sequence[str], enforce: Optional[str], restorecon: Optional[str]) -> List[str]:
+    """The command that gives `paths`, with all below them, the labels of the host's SELinux policy; nothing if not due.
+
+    `enforce` is what /sys/fs/selinux/enforce holds, `restorecon` the path of that program; None where there is none.
+    """
+    return [restorecon, "-R", "-i", *paths] if paths and restorecon and (enforce or "").strip() == "1" else []
+
+
+def relabel(*paths: str) -> None:
+    """Where SELinux is enforcing, label files that were written. A label that cannot be set is no failure."""
+    command = relabel_command(paths, read_proc("/sys/fs/selinux/enforce"), shutil.which("restorecon"))
+    if command:
+        run(command)
+
+
 def read_json(path: str) -> Any:
     """The JSON object in a file, or None where there is no file. Raises Refused for anything else."""
     data = read_bytes(path)
@@ -2438,21 +2453,28 @@ def prepare_start(inst: Installation, names: List[str]) -> None:
         rehearse(inst)
 
 
+def write_due(inst: Installation, record: Release, names: List[str]) -> None:
+    """Take the steps of a plan that write: folders, files inside the release, its owner and labels."""
+    base = inst.release_dir(record["version"])
+    make_folders(inst)
+    write_pending(inst, record, base)
+    if "own" in names:
+        give_to(base, inst.account())
+    if names:
+        relabel(inst.home, *inst.folders())
+
+
 def apply(inst: Installation, version: Optional[str] = None) -> List[Step]:
     """Write what is pending, start or restart the server where due, wait for its health; returns the steps taken."""
     steps = plan(inst, version)
     names = [step["step"] for step in steps]
     record = inst.release(version)
     version = str(record["version"])
-    base = inst.release_dir(version)
     prepare_start(inst, names)
     if "restart" in names:
         stop(inst)
     try:
-        make_folders(inst)
-        write_pending(inst, record, base)
-        if "own" in names:
-            give_to(base, inst.account())
+        write_due(inst, record, names)
     except BaseException:
         if "restart" in names:  # a full disk, for example, is no reason to be without a server
             with contextlib.suppress(Problem, OSError):
@@ -2585,6 +2607,7 @@ def look(spec: Spec, inst: Installation) -> Dict[str, Any]:
     current = inst.current_version()
     now = as_configured(inst)
     expected = spec.get("files", [])
+    family = os_family()
     seen = {
         "installed": sorted(name for name in list_folder(inst.releases) if inst.is_installed(name)),
         "current": current,
@@ -2595,7 +2618,8 @@ def look(spec: Spec, inst: Installation) -> Dict[str, Any]:
         "differs": [item["path"] for item in expected if not is_as_expected(item)],
         "present": [path for path in [inst.kit] + [item["path"] for item in expected] if os.path.exists(path)],
         "files": [as_it_is(item) for item in expected if not item.get("self")],
-        "missing_packages": missing_packages(spec.get("packages", [])),
+        "family": family,
+        "missing_packages": missing_packages(spec.get("packages", []), family),
         "users": [entry.pw_name for entry in pwd.getpwall()],
         "missing_user": inst.launch == "direct" and not user_exists(inst.user),
         "missing_folders": [path for path in spec.get("folders", []) if not os.path.isdir(path)],
@@ -2735,15 +2759,45 @@ def prepare(spec: Spec, check: bool) -> List[str]:
         for path in spec.get("unless_empty", []):
             with contextlib.suppress(OSError):
                 os.rmdir(path)
+        relabel(*missing, *(item["path"] for item in different))
     return missing + [item["path"] for item in different]
 
 
-def missing_packages(names: List[str]) -> List[str]:
-    """Which of the distribution's packages are not installed; dpkg is asked once."""
-    if not names:
+class Family(NamedTuple):
+    """Distributions that are deployed to alike."""
+
+    words: Set[str]  # one of them is in ID or ID_LIKE of os-release(5)
+    supported: str
+    query: List[str]  # prints a line `NAME installed` for each installed package of those named
+
+
+FAMILIES = {
+    "debian": Family(
+        {"debian"},
+        "Debian 11 to 13, Ubuntu 22.04 and 24.04",
+        ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n"],
+    ),
+    "redhat": Family(
+        {"rhel", "fedora"},
+        "RHEL 9 and its family: Rocky Linux, AlmaLinux, Oracle Linux, CentOS Stream",
+        ["rpm", "--query", "--queryformat", "%{NAME} installed\\n"],
+    ),
+}
+
+
+def os_family() -> Optional[str]:
+    """The name of this host's family of distributions, or None where the kit knows none."""
+    system = os_release()
+    words = {system.get("ID", "")} | set(system.get("ID_LIKE", "").split())
+    return next((name for name, family in FAMILIES.items() if words & family.words), None)
+
+
+def missing_packages(names: List[str], family: Optional[str]) -> List[str]:
+    """Which of the distribution's packages are not installed; its package manager is asked once."""
+    if not names or family is None:
         return []
-    _, output = run(["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n", *names])
-    installed = {line.split()[0] for line in output.splitlines() if line.endswith(" installed")}
+    _, output = run(FAMILIES[family].query + names)
+    installed = [line.split()[0] for line in output.splitlines() if line.split()[1:] == ["installed"]]
     return [name for name in names if name not in installed]
 
 
@@ -2922,14 +2976,12 @@ def is_network(text: str) -> bool:
 def host_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
     """What keeps this host from becoming what the variables say."""
     values, prefix = spec["values"], spec["prefix"]
-    system = os_release()
-    families = {system.get("ID", "")} | set(system.get("ID_LIKE", "").split())
-    if not families & set(spec["os_families"]):
+    if os_family() is None:
         yield Refused(
             "operating system",
-            "must be of the families " + ", ".join(spec["os_families"]),
-            system.get("PRETTY_NAME", "an unknown one"),
-            "use a supported distribution",
+            "must be of the family " + " or ".join(sorted(FAMILIES)),
+            os_release().get("PRETTY_NAME", "an unknown one"),
+            "supported are " + "; ".join(family.supported for family in FAMILIES.values()),
         )
     if os.uname().machine != "x86_64":
         yield Refused("processor", "must be x86_64, as the vendor's archive is", os.uname().machine, "use another host")

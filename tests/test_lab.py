@@ -1,13 +1,15 @@
 """The lab and the test runner, as far as they can be checked without a container engine."""
 
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dlsctl import Refused
 from tests.checkout import play, suite
 from tests.lab import hosts, images
-from tests.lab.__main__ import images_of
+from tests.lab.__main__ import images_of, on_platform
 
 
 def test_the_tag_of_an_image_changes_with_what_goes_into_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +75,53 @@ def test_a_junit_report_is_counted_with_the_reason_of_each_skip(tmp_path: Path) 
     counts = suite.read_junit(report)
     assert str(counts) == "1 passed, 2 failed, 1 skipped"
     assert counts.skipped == ["m::left: no engine"]
+
+
+def test_a_platform_replaces_the_image_of_the_servers_and_of_nothing_else() -> None:
+    groups: dict[str, Any] = {
+        "dls": {
+            "hosts": {"lab-a": {"lab_image": "debian12", "dls_server_port": 1}},
+            "children": {
+                "mains": {"hosts": {"lab-b": {"lab_image": "debian12"}}},
+                "distributions": {"hosts": {"lab-c": {"lab_image": "rocky9"}}},
+            },
+            "vars": {"dls_server_launch": "direct"},
+        },
+        "clients": {"hosts": {"lab-d": {"lab_image": "debian12"}}},
+    }
+    moved = on_platform(groups, "debian13")
+    assert images_of(moved) == {"lab-a": "debian13", "lab-b": "debian13", "lab-d": "debian12"}
+    assert moved["dls"]["hosts"]["lab-a"]["dls_server_port"] == 1
+    assert moved["dls"]["vars"] == groups["dls"]["vars"]
+    assert on_platform(groups, None) == groups
+
+
+def test_the_platforms_of_a_test_run_are_images_of_the_lab() -> None:
+    assert suite.images_named([]) == []
+    assert suite.images_named(["debian13", "debian13", "rocky9"]) == ["debian13", "rocky9"]
+    assert suite.images_named(["rocky9", "all"]) == list(images.IMAGES)
+    with pytest.raises(Refused, match=r"image: must be one of .*, got debian99\nHINT: "):
+        suite.images_named(["debian99"])
+
+
+def test_every_platform_has_its_own_tag() -> None:
+    assert len({image.tag for image in images.IMAGES.values()}) == len(images.IMAGES)
+
+
+def test_images_of_a_suite_are_made_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy: set[str] = set()
+    made: list[str] = []
+
+    def ensure(client: object, image: images.Image) -> None:
+        assert image.suite not in busy
+        busy.add(image.suite)
+        time.sleep(0.02)
+        busy.remove(image.suite)
+        made.append(image.name)
+
+    monkeypatch.setattr(images, "ensure", ensure)
+    images.ensure_all(None, [*images.IMAGES.values(), images.find("debian12")])  # type: ignore[arg-type]
+    assert sorted(made) == sorted(images.IMAGES)
 
 
 def test_the_images_of_an_inventory_are_found_in_every_group() -> None:

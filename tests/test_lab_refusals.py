@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.checkout import play, site
-from tests.lab import engine, hosts
+from tests.lab import engine, hosts, images
 from tests.lab.paths import FILES
 from tests.standin.build import cached
 
@@ -71,7 +71,7 @@ CASES = {
         {"dls_server_min_free_mb": 99999999},
     ),
     "an unsupported system": Case(
-        r"operating system: must be of the families debian, got Plan 9 HINT: ",
+        r"operating system: must be of the family debian or redhat, got Plan 9 HINT: supported are Debian 11",
         arrange=f"printf '{OTHER_SYSTEM}' > /run/other-system && mount --bind /run/other-system /usr/lib/os-release",
         undo="umount /usr/lib/os-release",
     ),
@@ -131,7 +131,7 @@ def target() -> Iterator[TargetHost]:
         pytest.skip("no container engine answers")
     lab = hosts.Lab("refusals")
     client = engine.connect()
-    hosts.up(client, lab, {"lab-refusals": "debian12"})
+    hosts.up(client, lab, {"lab-refusals": os.environ.get(images.PLATFORM) or "debian12"})
     yield TargetHost(lab)
     if "DLS_LAB_KEEP" not in os.environ:
         hosts.down(client, lab)

@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import re
 import signal
 import socket
 import subprocess
@@ -109,6 +110,32 @@ def test_purge_that_is_switched_off_by_text_purges_nothing(machine: Machine, val
     assert [path.suffix for path in (machine.root / "backups").iterdir()] == [".gz"]
     assert (machine.root / "lib/licenses").is_dir()
     assert machine.changed("uninstall", "-e", f"dls_server_uninstall_purge={value}") == 0
+
+
+def interpreter(machine: Machine, version: str, command: str) -> None:
+    """Let the host's Python say a version of itself, and do something else than run a module."""
+    python = machine.root / "python3"
+    python.write_text(f'#!/bin/sh\n[ "$1" != --version ] || {{ echo Python {version}; exit; }}\n{command}\n')
+    python.chmod(0o755)
+    machine.variables["ansible_python_interpreter"] = str(python)
+
+
+def test_python_that_is_too_old_for_ansible_is_named(machine: Machine) -> None:
+    (machine.root / "sitecustomize.py").write_text("import sys; sys.version_info = (3, 6, 8, 'final', 0)\n")
+    interpreter(machine, "3.6.8", f'PYTHONPATH={machine.root} exec {sys.executable} "$@"')
+    done = machine.play("install")
+    assert done.code != 0
+    said = " ".join(done.output.split())
+    assert re.search(r"Python: must be 3\.8 or newer, or what ansible-core 2\S+ needs, got 3\.6 HINT: ", said), said
+    assert not (machine.root / "opt").exists()
+
+
+def test_host_that_cannot_be_looked_at_for_another_reason_is_told_that_reason(machine: Machine) -> None:
+    interpreter(machine, "3.11.2", "echo no space left >&2; exit 3")
+    done = machine.play("install")
+    assert done.code != 0
+    assert "Python: must be" not in done.output
+    assert "no space left" in done.output.rpartition("Give up")[2], done.output
 
 
 def test_forgotten_variables_are_all_named(machine: Machine) -> None:

@@ -33,12 +33,21 @@ def demo(down: bool, containers: bool) -> None:
 @click.option("--fast", is_flag=True, help="Only what needs neither containers nor more than a minute.")
 @click.option("-k", "expression", default="", metavar="EXPR", help="Only the pytest tests that match, as pytest -k.")
 @click.option("--only", multiple=True, metavar="STEP", help="Only the named steps; repeatable.")
-def test(with_engine: bool, fast: bool, expression: str, only: tuple[str, ...]) -> None:
+@click.option(
+    "--platform",
+    "platforms",
+    multiple=True,
+    metavar="IMAGE",
+    help="Run the scenarios with their servers on this image of the lab; repeatable, or `all`.",
+)
+def test(with_engine: bool, fast: bool, expression: str, only: tuple[str, ...], platforms: tuple[str, ...]) -> None:
     """Run every test that this machine can run, and say what was skipped and why."""
     need_development_packages()
     from tests.checkout import suite  # noqa: PLC0415
 
-    raise SystemExit(suite.run(with_engine=with_engine, fast=fast, expression=expression, only=only))
+    raise SystemExit(
+        suite.run(with_engine=with_engine, fast=fast, expression=expression, only=only, platforms=platforms)
+    )
 
 
 @click.group()

@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import click
@@ -18,7 +19,7 @@ import click
 from dlsctl import Problem
 from tests.checkout import collection
 from tests.checkout.paths import CACHE, ROOT
-from tests.lab import engine
+from tests.lab import engine, images
 
 LOGS = CACHE / "test"
 MOLECULE_CONFIG = ROOT / ".config" / "molecule" / "config.yml"
@@ -51,13 +52,16 @@ class Step:
     slow: bool = False
 
 
-def run(*, with_engine: bool, fast: bool, expression: str, only: Sequence[str]) -> int:
-    """Run the steps and print their counts. Return the exit code: 0 if nothing failed and something passed."""
+def run(*, with_engine: bool, fast: bool, expression: str, only: Sequence[str], platforms: Sequence[str] = ()) -> int:
+    """Run the steps and print their counts. Return the exit code: 0 if nothing failed and something passed.
+
+    platforms: images of the lab on which the scenarios' servers are, or "all"; none leaves each as its site says.
+    """
     LOGS.mkdir(parents=True, exist_ok=True)
     engine_problem = _prepare_engine(with_engine and not fast)
     total = Counts()
     try:
-        for step in _chosen(_steps(expression), expression, only):
+        for step in _chosen(_steps(expression, images_named(platforms)), expression, only):
             reason = "--fast" if step.slow and fast else engine_problem if step.engine else ""
             total.add(_skip(step, reason) if reason else _timed(step))
     finally:
@@ -71,17 +75,20 @@ def run(*, with_engine: bool, fast: bool, expression: str, only: Sequence[str]) 
     return 0 if total.failed == 0 and total.passed else 1
 
 
-def _steps(expression: str) -> list[Step]:
+def images_named(platforms: Sequence[str]) -> list[str]:
+    """The images that --platform asks for, once each. Raise Refused for one that there is not."""
+    names = list(images.IMAGES) if "all" in platforms else platforms
+    return list(dict.fromkeys(images.find(name).name for name in names))
+
+
+def _steps(expression: str, platforms: Sequence[str] = ()) -> list[Step]:
     scenarios = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
     return [
         Step("lint", _lint),
         Step("pytest", lambda: _pytest("fast", "not slow", expression)),
         Step("pytest-slow", lambda: _pytest("slow", "slow", expression), slow=True),
         Step("collection", lambda: _passed(collection.check), slow=True),
-        *(
-            Step(f"molecule-{name}", lambda name=name: _molecule(name), engine=True, slow=True)  # type: ignore[misc]
-            for name in scenarios
-        ),
+        *(Step(f"molecule-{name}", partial(_molecule, name, platforms), engine=True, slow=True) for name in scenarios),
     ]
 
 
@@ -127,10 +134,15 @@ def _lint() -> Counts:
     return _command("lint", [sys.executable, "-m", "pre_commit", "run", "--all-files"])
 
 
-def _molecule(scenario: str) -> Counts:
+def _molecule(scenario: str, platforms: Sequence[str]) -> Counts:
+    """Run a scenario, once for each platform; without one as its site says."""
     # -c: the shared configuration is found by itself only in a git checkout.
     command = [sys.executable, "-m", "molecule", "-c", str(MOLECULE_CONFIG), "test", "-s", scenario]
-    return _command(f"molecule-{scenario}", command)
+    counts = Counts()
+    for platform in platforms or [""]:
+        name = f"molecule-{scenario}" + (f"-{platform}" if platform else "")
+        counts.add(_command(name, command, {images.PLATFORM: platform} if platform else {}))
+    return counts
 
 
 def _pytest(name: str, marks: str, expression: str) -> Counts:
@@ -165,12 +177,18 @@ def _passed(check: Callable[[], None]) -> Counts:
     return Counts(passed=1)
 
 
-def _command(name: str, command: list[str]) -> Counts:
+def _command(name: str, command: list[str], environment: Mapping[str, str] = {}) -> Counts:
     """Run a command with its output in a log; on failure show the end of it."""
     log = LOGS / f"{name}.log"
     with log.open("wb") as output:
         code = subprocess.run(
-            command, cwd=ROOT, env=_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
+            command,
+            cwd=ROOT,
+            env={**_environment(), **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            check=False,
         ).returncode
     if code == 0:
         return Counts(passed=1)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import time
@@ -43,7 +44,6 @@ def spec(site: Site) -> dict[str, Any]:
         "known": sorted(OPTIONS),
         "values": values,
         "epoch": time.time(),
-        "os_families": ["debian"],
     }
 
 
@@ -197,7 +197,7 @@ HOST = [
     (
         "os_release",
         {"ID": "arch", "PRETTY_NAME": "Arch Linux"},
-        "operating system: must be of the families debian, got Arch Linux",
+        "operating system: must be of the family debian or redhat, got Arch Linux\nHINT: supported are Debian 11",
     ),
     ("memory_mb", 512, "memory: must be dls_server_min_memory_mb = 1800 MiB or more, got 512 MiB"),
     ("free_bytes", 0, "must have dls_server_min_free_mb = 1 MiB free, got 0 MiB"),
@@ -215,11 +215,34 @@ def test_host_that_is_not_fit_is_refused(
     assert "\nHINT: " in found[0]
 
 
-def test_distribution_derived_from_a_supported_one_is_taken(
+@pytest.mark.parametrize(
+    ("identifier", "like", "family"),
+    [
+        ("debian", "", "debian"),
+        ("ubuntu", "debian", "debian"),
+        ("linuxmint", "ubuntu debian", "debian"),
+        ("rhel", "fedora", "redhat"),
+        ("rocky", "rhel centos fedora", "redhat"),
+        ("almalinux", "rhel centos fedora", "redhat"),
+        ("ol", "fedora", "redhat"),
+        ("centos", "rhel fedora", "redhat"),
+    ],
+)
+def test_distribution_is_taken_for_one_of_its_family(
+    spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch, identifier: str, like: str, family: str
+) -> None:
+    monkeypatch.setattr(dlsctl, "os_release", lambda: {"ID": identifier, "ID_LIKE": like})
+    assert texts(spec) == []
+    assert dlsctl.preflight(spec)["look"]["family"] == family
+
+
+def test_host_of_an_unknown_family_is_asked_for_no_package(
     spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dlsctl, "os_release", lambda: {"ID": "linuxmint", "ID_LIKE": "ubuntu debian"})
-    assert texts(spec) == []
+    monkeypatch.setattr(dlsctl, "os_release", lambda: {"ID": "arch"})
+    spec["packages"] = ["net-tools"]
+    look = dlsctl.preflight(spec)["look"]
+    assert (look["family"], look["missing_packages"]) == (None, [])
 
 
 def test_clock_that_is_too_far_off_is_refused(spec: dict[str, Any]) -> None:
@@ -305,8 +328,22 @@ def test_look_at_a_blank_host_finds_that_the_user_is_missing(site: Site, spec: d
     assert dlsctl.preflight(spec)["look"]["missing_user"]
 
 
-def test_missing_packages_are_those_that_dpkg_does_not_know_as_installed() -> None:
-    assert dlsctl.missing_packages(["dpkg", "no-such-package"]) == ["no-such-package"]
+PACKAGE_MANAGERS = [("debian", "dpkg-query", "dpkg"), ("redhat", "rpm", "bash")]
+
+
+@pytest.mark.parametrize(("family", "program", "there"), PACKAGE_MANAGERS)
+def test_missing_packages_are_those_that_the_package_manager_does_not_know_as_installed(
+    family: str, program: str, there: str
+) -> None:
+    if not shutil.which(program) or dlsctl.missing_packages([there], family):
+        pytest.skip(f"no packages of {program} are on this machine")
+    assert dlsctl.missing_packages([there, "no-such-package"], family) == ["no-such-package"]
+
+
+def test_answers_of_rpm_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = "bash installed\npackage net-tools is not installed\npackage package is not installed\n"
+    monkeypatch.setattr(dlsctl, "run", lambda argv: (2, answer))
+    assert dlsctl.missing_packages(["bash", "net-tools", "package"], "redhat") == ["net-tools", "package"]
 
 
 def test_preflight_changes_nothing(site: Site, spec: dict[str, Any]) -> None:

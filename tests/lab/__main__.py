@@ -1,6 +1,6 @@
 """Labs by hand and from Molecule: `python -m tests.lab up NAME --host lab-vendor=debian12`."""
 
-import shutil
+import os
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,33 @@ def up(name: str, wanted: tuple[str, ...], site: Path | None, archive: bool) -> 
     """Start fresh hosts and print the folder with their Ansible inventory."""
     lab = hosts.Lab(name)
     pairs = dict(pair.partition("=")[::2] for pair in wanted)
+    groups = on_platform(yaml.safe_load(site.read_text()), os.environ.get(images.PLATFORM)) if site else {}
+    hosts.up(engine.connect(), lab, pairs | images_of(groups), "ungrouped" if site else "dls")
     if site:
-        pairs |= images_of(yaml.safe_load(site.read_text()))
-    hosts.up(engine.connect(), lab, pairs, "ungrouped" if site else "dls")
-    if site:
-        shutil.copy(site, lab.inventory / "site.yml")
+        (lab.inventory / "site.yml").write_text(yaml.safe_dump(groups, sort_keys=False))
     if archive:
         variables = archive_variables()
         (lab.inventory / "archive.yml").write_text(yaml.safe_dump({"dls": {"vars": variables}}))
     click.echo(lab.inventory)
+
+
+def on_platform(groups: dict[str, Any], platform: str | None) -> dict[str, Any]:
+    """Inventory groups with every host of group dls on one platform; None leaves them as they are.
+
+    The group `distributions`, which holds a host of each other platform, is left out then.
+    """
+    if not platform:
+        return groups
+    return groups | {"dls": _on_platform(groups["dls"], platform)}
+
+
+def _on_platform(group: dict[str, Any], platform: str) -> dict[str, Any]:
+    moved = {name: {**facts, "lab_image": platform} for name, facts in (group.get("hosts") or {}).items()}
+    children = {name: child for name, child in (group.get("children") or {}).items() if name != "distributions"}
+    return group | {
+        "hosts": moved,
+        "children": {name: _on_platform(child or {}, platform) for name, child in children.items()},
+    }
 
 
 def images_of(groups: dict[str, Any]) -> dict[str, str]:
@@ -62,8 +80,9 @@ def down(name: str) -> None:
 def list_images() -> None:
     """Make every image and print its tag."""
     client = engine.connect()
+    images.ensure_all(client, images.IMAGES.values())
     for image in images.IMAGES.values():
-        click.echo(f"{image.name} {images.ensure(client, image)}")
+        click.echo(f"{image.name} {image.tag}")
 
 
 if __name__ == "__main__":

@@ -74,8 +74,7 @@ def up(client: docker.DockerClient, lab: Lab, wanted: dict[str, str], group: str
     Returns when systemd is up and SSH answers on each. Hosts of an earlier up() of the same lab are removed first.
     """
     kinds = {name: images.find(image) for name, image in wanted.items()}
-    for image in kinds.values():
-        images.ensure(client, image)
+    images.ensure_all(client, kinds.values())
     down(client, lab)
     lab.inventory.mkdir(parents=True)
     _make_key(lab)

@@ -1,4 +1,7 @@
-"""Images of lab hosts: systemd, sshd, sudo and Python, made from the distribution's packages.
+"""Images of lab hosts: systemd, sshd, sudo and Python, made from Debian's packages.
+
+Debian's images are the distribution itself. Those of other distributions have Debian's programs under the names, paths
+and package manager that a role meets there: files/ubuntu and files/rocky9 say which.
 
 An image is made once per content: its tag is a hash of everything that goes into it, so a second call takes
 milliseconds. DLS_LAB_IMAGE_<NAME>, such as DLS_LAB_IMAGE_DEBIAN12=registry.example/debian12-systemd, names an image of
@@ -9,9 +12,12 @@ import datetime
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,9 +41,11 @@ BASE_PACKAGES = (
     "systemd",
     "systemd-sysv",
 )
-# In the image as an apt repository, not installed: what roles under test may install.
-REPOSITORY_PACKAGES = ("firewalld", "net-tools", "nftables", "nginx", "openssl", "python3-apt", "ufw")
-IMAGE_FILES = ("lab-bootid.service", "package-repository.sh")
+# In the image as a package repository, not installed: what roles under test may install.
+REPOSITORY_PACKAGES = ("firewalld", "net-tools", "nftables", "nginx", "openssl")
+DEBIAN_PACKAGES = ("python3-apt", "ufw")
+BUILDS_AT_ONCE = 2
+PLATFORM = "DLS_LAB_PLATFORM"  # the variable that names one image for all servers of a scenario
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
 _NO_DOCUMENTATION = [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "locale", "man")]
 
@@ -47,13 +55,24 @@ class Image:
     """One kind of lab host.
 
     name: word for inventories and for the DLS_LAB_IMAGE_<NAME> variable. suite: Debian suite it is made from.
-    cgroup: folder of the engine's host that becomes /sys/fs/cgroup. hooks: further options of mmdebstrap.
+    installed: packages besides BASE_PACKAGES. repository: packages besides REPOSITORY_PACKAGES that a role may install.
+    script: below files/, with arguments; makes the finished root file system another distribution.
+    merged_usr: give the suite the merged /usr that it lacks by itself. unified: its systemd takes no cgroup v1.
     """
 
     name: str
     suite: str
-    cgroup: str = "/sys/fs/cgroup"
-    hooks: tuple[str, ...] = ()
+    installed: tuple[str, ...] = ()
+    repository: tuple[str, ...] = DEBIAN_PACKAGES
+    script: tuple[str, ...] = ()
+    merged_usr: bool = False
+    unified: bool = False
+
+    @property
+    def cgroup(self) -> str:
+        """The folder of the engine's host that becomes /sys/fs/cgroup."""
+        unified = Path("/sys/fs/cgroup/unified")  # of a host that has cgroup v1 and v2
+        return str(unified if self.unified and unified.is_dir() else unified.parent)
 
     @property
     def override(self) -> str | None:
@@ -66,7 +85,23 @@ class Image:
         return self.override or f"dls-lab-{self.name}:{_content_hash(self)}"
 
 
-IMAGES = {image.name: image for image in (Image("debian12", "bookworm"),)}
+IMAGES = {
+    image.name: image
+    for image in (
+        Image("debian11", "bullseye", merged_usr=True),
+        Image("debian12", "bookworm"),
+        Image("debian13", "trixie", unified=True),
+        Image(
+            "rocky9",
+            "bookworm",
+            installed=("createrepo-c", "dnf", "gpg", "gpg-agent", "netbase", "rpm"),
+            repository=(),
+            script=("rocky9/make.sh",),
+        ),
+        Image("ubuntu2204", "bookworm", script=("ubuntu/make.sh", "22.04", "jammy", "Jammy Jellyfish")),
+        Image("ubuntu2404", "trixie", script=("ubuntu/make.sh", "24.04", "noble", "Noble Numbat"), unified=True),
+    )
+}
 
 
 def find(name: str) -> Image:
@@ -91,13 +126,22 @@ def ensure(client: docker.DockerClient, image: Image) -> str:
     return image.tag
 
 
+def ensure_all(client: docker.DockerClient, wanted: Iterable[Image]) -> None:
+    """Make several images be on the engine, some at once. Raise Problem when one cannot be made."""
+    suites: dict[str, dict[Image, None]] = {}
+    for image in wanted:
+        suites.setdefault(image.suite, {})[image] = None
+    with ThreadPoolExecutor(BUILDS_AT_ONCE) as pool:  # those of one suite one by one: they share their downloads
+        list(pool.map(lambda images: [ensure(client, image) for image in images], suites.values()))
+
+
 def _content_hash(image: Image) -> str:
     digest = hashlib.sha256()
-    for name in IMAGE_FILES:
-        digest.update((FILES / name).read_bytes())
+    own = sorted(path for path in (FILES / image.script[0]).parent.glob("*") if path.is_file()) if image.script else []
+    for path in (FILES / "lab-bootid.service", FILES / "package-repository.sh", *own):
+        digest.update(path.read_bytes())
     week = "-".join(str(number) for number in datetime.date.today().isocalendar()[:2])
-    facts = (image.suite, image.hooks, BASE_PACKAGES, REPOSITORY_PACKAGES, week)  # week: the distribution's updates
-    digest.update(repr(facts).encode())
+    digest.update(repr((image, BASE_PACKAGES, REPOSITORY_PACKAGES, week)).encode())  # week: the distribution's updates
     return digest.hexdigest()[:12]
 
 
@@ -130,7 +174,7 @@ def _mmdebstrap(image: Image, tarball: Path) -> list[str]:
     """The command line that writes the image's root file system to tarball, downloads kept below .cache/."""
     debs = CACHE / "debs" / image.suite
     debs.mkdir(parents=True, exist_ok=True)
-    packages = " ".join(REPOSITORY_PACKAGES)
+    packages = " ".join(REPOSITORY_PACKAGES + image.repository)
     hooks = [
         f'--customize-hook="{FILES}/package-repository.sh" "$1" {packages}',
         f'--customize-hook=sync-out /var/cache/apt/archives "{debs}"',
@@ -139,17 +183,20 @@ def _mmdebstrap(image: Image, tarball: Path) -> list[str]:
         '--customize-hook=rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/* "$1"/etc/ssh/ssh_host_*',
         "--customize-hook=echo 'deb [trusted=yes] file:/srv/lab-packages ./' >\"$1/etc/apt/sources.list\"",
     ]
+    if image.merged_usr:
+        hooks.insert(0, "--setup-hook=/usr/share/mmdebstrap/hooks/merged-usr/setup00.sh")
+    if image.script:
+        hooks.append(f'--customize-hook="{FILES}/{image.script[0]}" "$1" {shlex.join(image.script[1:])}')
     return [
         "mmdebstrap",
         "--variant=minbase",
-        f"--include={','.join(BASE_PACKAGES)}",
+        f"--include={','.join(BASE_PACKAGES + image.installed)}",
         "--skip=download/empty,essential/unlink,cleanup/apt/cache",
         '--setup-hook=mkdir -p "$1/var/cache/apt/archives/"',
         f'--setup-hook=sync-in "{debs}" /var/cache/apt/archives/',
         *hooks,
         *_NO_DOCUMENTATION,
         "--dpkgopt=force-unsafe-io",
-        *image.hooks,
         image.suite,
         str(tarball),
         _mirror(),

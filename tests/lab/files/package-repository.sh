@@ -11,14 +11,12 @@ shift
 repository=$root/srv/lab-packages
 mkdir -p "$repository"
 chroot "$root" apt-get --yes --download-only --no-install-recommends install "$@"
-cp "$root"/var/cache/apt/archives/*.deb "$repository/"
+# What apt would install, as the names of its downloads. Others may be there, from the cache of earlier builds.
+chroot "$root" apt-get --simulate --no-install-recommends install "$@" |
+    sed -n 's/^Inst \([^ ]*\) .*(\([^ ]*\) .*\[\(.*\)\]).*/\1_\2_\3.deb/p' | sed 's/:/%3a/' |
+    while read -r deb; do cp "$root/var/cache/apt/archives/$deb" "$repository/"; done
 cd "$repository"
 for deb in ./*.deb; do
-    package=$(dpkg-deb --field "$deb" Package)
-    if chroot "$root" dpkg-query --show "$package" >/dev/null 2>&1; then
-        rm -- "$deb"
-        continue
-    fi
     dpkg-deb --field "$deb"
     printf 'Filename: %s\nSize: %s\nSHA256: %s\n\n' "$deb" "$(stat -c %s "$deb")" "$(sha256sum "$deb" | cut -d' ' -f1)"
 done >Packages

@@ -13,8 +13,10 @@ printf '%s\n' "$key" >"$home/.ssh/authorized_keys"
 chown "$user:" "$home/.ssh/authorized_keys"
 printf '%s ALL=(ALL) NOPASSWD: ALL\n' "$user" >"/etc/sudoers.d/$user"
 chmod 0440 "/etc/sudoers.d/$user"
-unit=ssh
-systemctl cat sshd.service >/dev/null 2>&1 && unit=sshd
-systemctl reset-failed "$unit" # the image has no host keys, so its first start failed
-systemctl restart "$unit"
+if ! systemctl --quiet is-active ssh.socket; then # that one starts an sshd for each connection
+    unit=ssh
+    systemctl cat sshd.service >/dev/null 2>&1 && unit=sshd
+    systemctl reset-failed "$unit" # the image has no host keys, so its first start failed
+    systemctl restart "$unit"
+fi
 cat /etc/ssh/ssh_host_ed25519_key.pub
