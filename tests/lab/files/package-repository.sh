@@ -15,7 +15,8 @@ cp "$root"/var/cache/apt/archives/*.deb "$repository/"
 cd "$repository"
 for deb in ./*.deb; do
     package=$(dpkg-deb --field "$deb" Package)
-    if chroot "$root" dpkg-query --show "$package" >/dev/null 2>&1; then
+    # Its status, because dpkg also knows packages that others only suggest.
+    if chroot "$root" dpkg-query --status "$package" 2>/dev/null | grep -q '^Status: .* installed$'; then
         rm -- "$deb"
         continue
     fi
