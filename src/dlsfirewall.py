@@ -94,6 +94,13 @@ class Look(NamedTuple):
     firewall: str
     steps: List[Step]
 
+    @property
+    def texts(self) -> List[str]:
+        return [step.text for step in self.steps]
+
+
+NOTHING = Settings("none", frozenset())  # what was opened earlier is closed
+
 
 def settings(values: Mapping[str, Any], ports: Mapping[str, int], closed: Iterable[int]) -> Settings:
     """What the variables ask for: `ports` by protocol are opened, those of the server itself, `closed`, never.
@@ -147,23 +154,11 @@ def look(wanted: Settings) -> Look:
     return Look(found, steps)
 
 
-def problems(wanted: Settings) -> Iterator[Problem]:
-    """What keeps the ports from being opened."""
-    try:
-        look(wanted)
-    except Refused as problem:
-        yield problem
-
-
-def apply(wanted: Settings) -> List[str]:
-    """Open and close what is due, now and for the next boot; returns that in words.
-
-    Where a part fails, what was done is taken back. Raises Problem.
-    """
-    steps = look(wanted).steps
+def apply(seen: Look) -> None:
+    """Open and close what is due, now and for the next boot. Where a part fails, all is taken back. Raises Problem."""
     done: List[Step] = []
     try:
-        for step in steps:
+        for step in seen.steps:
             done.append(step)
             for action in step.actions:
                 act(action)
@@ -173,12 +168,6 @@ def apply(wanted: Settings) -> List[str]:
                 with contextlib.suppress(Problem, OSError):
                     act(action)
         raise
-    return [step.text for step in steps]
-
-
-def remove() -> List[str]:
-    """Close everything that was opened here, in whichever firewall; returns that in words. Raises Problem."""
-    return apply(Settings("none", frozenset()))
 
 
 def chosen(wanted: Settings, firewalld: "Firewalld", ufw: "Ufw", nftables: "Nftables") -> str:

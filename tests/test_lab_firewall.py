@@ -176,13 +176,13 @@ for name, source in request["modules"]:
     exec(compile(source, name + ".py", "exec"), module.__dict__)
 values, closed = request["values"], request["closed"]
 try:
-    if request["verb"] == "remove":
-        answer = module.remove()
-    elif request["verb"] == "apply":
-        answer = module.apply(module.settings(values, values["ports"], closed))
+    verb = request["verb"]
+    seen = module.look(module.NOTHING if verb == "remove" else module.settings(values, values["ports"], closed))
+    answer = seen.texts
+    if verb == "look":
+        answer = {"firewall": seen.firewall, "steps": answer}
     else:
-        seen = module.look(module.settings(values, values["ports"], closed))
-        answer = {"firewall": seen.firewall, "steps": [step.text for step in seen.steps]}
+        module.apply(seen)
 except module.Problem as problem:
     answer = {"code": problem.code, "problem": str(problem)}
 print(json.dumps(answer))
