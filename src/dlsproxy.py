@@ -1,8 +1,8 @@
 """Put nginx in front of a Dynamsoft License Server on this host, and say first what keeps it from working.
 
 Two verbs: `look` changes nothing and tells everything at once; `apply` does what `look` has told. The deployment
-engines pipe this file and dlsctl, whose helpers it uses, through the host's Python; neither has to be there. What they
-ask arrives on standard input, since it may hold a private key. Standard library only, Python 3.6 and later.
+engines pipe this file, dlsfirewall and dlsctl, whose helpers it uses, through the host's Python; none has to be there.
+What they ask arrives on standard input, since it may hold a private key. Standard library only, Python 3.6 and later.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import tempfile
 import time
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+import dlsfirewall
 from dlsctl import (
     EXIT_OK,
     EXIT_REFUSED,
@@ -54,6 +55,7 @@ from dlsctl import (
 )
 
 PREFIX = "dls_proxy_"
+SERVER_PORTS = ("dls_server_port", "dls_server_data_port")
 SERVICE = "nginx"
 ERROR_LOG = "/var/log/nginx/error.log"
 RELOAD_SECONDS = 10  # within which nginx must have replaced its workers
@@ -122,6 +124,7 @@ def value_problems(spec: Spec) -> Iterator[Problem]:
         "name the networks of the administrators in CIDR form",
     )
     yield from each(values, "admin_networks", network_problem)
+    yield from dlsfirewall.value_problems(values)
     yield from client_path_problems(spec)
     if values.get(PREFIX + "kind") == "snippet":
         path = values.get(PREFIX + "snippet_dest")
@@ -142,7 +145,7 @@ def each(values: Dict[str, Any], short: str, broken: Callable[[str], Optional[st
 
 def port_clashes(values: Dict[str, Any]) -> Iterator[Problem]:
     """Ports that this proxy would use twice, or that the server itself has."""
-    taken = {values.get("dls_server_port"): "dls_server_port"}
+    taken = {values.get(name): name for name in SERVER_PORTS}
     for protocol in values.get(PREFIX + "protocols") or []:
         name = "{}{}_port".format(PREFIX, protocol)
         port = values.get(name)
@@ -494,6 +497,7 @@ class Proxy:
     def __init__(self, spec: Spec) -> None:
         values = {name[len(PREFIX) :]: value for name, value in spec["values"].items() if name.startswith(PREFIX)}
         self.entry: str = spec["entry"]
+        self.values: Dict[str, Any] = spec["values"]
         self.names: List[str] = values.get("server_names") or []
         self.prefix: str = values["prefix"]
         self.is_default: bool = values["default_server"]
@@ -524,6 +528,12 @@ class Proxy:
         owned = items if self.tls and (all(texts) or (removed and self.self_signed)) else []
         owned = [*owned, self.configuration]
         return [dict(item, content=None) for item in owned] if removed else owned
+
+    def firewall(self) -> dlsfirewall.Settings:
+        """What the host's firewall shall let through. Raises Refused for a port of the server."""
+        if self.entry == "uninstall":
+            return dlsfirewall.NOTHING
+        return dlsfirewall.settings(self.values, self.ports, [self.values[name] for name in SERVER_PORTS])
 
     def inputs(self) -> List[str]:
         """The files that nginx has read at its last reload."""
@@ -593,7 +603,6 @@ def host_problems(proxy: Proxy, dump: Tuple[int, str]) -> Iterator[Problem]:
         hint = "correct that file; nginx -t must find nothing wrong before the proxy joins it"
         yield Refused("nginx", "must accept its present configuration", nginx_errors(output), hint)
     yield from site_problems(proxy, sites_of(output))
-    # The firewall: what dlsfirewall finds wrong with proxy.ports.values() belongs here.
 
 
 def site_problems(proxy: Proxy, sites: Sequence[Site]) -> Iterator[Problem]:
@@ -670,12 +679,19 @@ def look(spec: Spec, problems: List[Problem]) -> Dict[str, Any]:
             "{}tls_self_signed: the certificate is worth nothing outside a test network: browsers refuse it\n"
             "HINT: have one issued, and give it as {}tls_certificate".format(PREFIX, PREFIX)
         )
-    steps = plan(proxy)
+    firewall = dlsfirewall.Look("none", [])
+    try:
+        firewall = dlsfirewall.look(proxy.firewall())
+    except Refused as problem:
+        if problem.what not in {known.what for known in problems}:  # each is said once
+            problems.append(problem)
+    steps = plan(proxy) + firewall.texts
     seen = {
         "family": spec["family"],
         "missing_packages": proxy.missing_packages() if proxy.entry == "main" else [],
         "differs": [item["path"] for item in proxy.files() if not is_as_expected(item)],
         "steps": steps,
+        "firewall": firewall.firewall,
         "notes": notes,
     }
     if proxy.entry == "verify":
@@ -687,7 +703,7 @@ def look(spec: Spec, problems: List[Problem]) -> Dict[str, Any]:
 
 
 def plan(proxy: Proxy) -> List[str]:
-    """What is due on this host, in words, in the order in which `apply` does it."""
+    """What is due but for the firewall, in words, in the order in which `apply` does it."""
     different = [item for item in proxy.files() if not is_as_expected(item)]
     steps = ["{} {}".format("write" if item["content"] is not None else "remove", item["path"]) for item in different]
     if proxy.entry == "uninstall":
@@ -701,7 +717,6 @@ def plan(proxy: Proxy) -> List[str]:
         steps.append("reload nginx")
     if unit_properties(SERVICE).get("UnitFileState") != "enabled":
         steps.append("start nginx at boot")
-    # The firewall: the steps of dlsfirewall for proxy.ports.values() belong here.
     return steps
 
 
@@ -746,24 +761,26 @@ def apply(spec: Spec, check: bool) -> List[str]:
     welcome = proxy.family["welcome_site"]
     if spec.get("is_new") and proxy.family["welcome_site_is_removable"] and os.path.lexists(welcome):
         steps.insert(0, "remove " + welcome)
-    if check or not steps:
-        return steps
+    firewall = dlsfirewall.look(proxy.firewall())
+    if check or not steps + firewall.texts:
+        return steps + firewall.texts
     before = unit_properties(SERVICE)
     undo = Undo()
     try:
         change_files(proxy, steps, undo)
-        if shutil.which("nginx"):
+        if steps and shutil.which("nginx"):
             judge(proxy)
             serve(proxy, steps)
+        dlsfirewall.apply(firewall)  # a port is open only while nginx serves it
     except BaseException:
         undo.run()
         with contextlib.suppress(Problem):
             if before.get("UnitFileState") != "enabled" and "start nginx at boot" in steps:
                 systemctl("disable", SERVICE)
-            if is_active():
+            if steps and is_active():
                 systemctl("reload" if before.get("ActiveState") == "active" else "stop", SERVICE)
         raise
-    return steps
+    return steps + firewall.texts
 
 
 class Undo:

@@ -25,6 +25,7 @@ def spec(tmp_path: Path) -> dict[str, Any]:
         "dls_proxy_tls_certificate_path": f"{tmp_path}/tls/certificate.pem",
         "dls_proxy_tls_key_path": f"{tmp_path}/tls/key.pem",
         "dls_server_port": 48080,
+        "dls_server_data_port": 30201,
     }
     return {
         "entry": "main",
@@ -32,7 +33,7 @@ def spec(tmp_path: Path) -> dict[str, Any]:
         "prefix": "dls_proxy_",
         "options": OPTIONS,
         "names": sorted(values),
-        "known": [*OPTIONS, "dls_server_port"],
+        "known": [*OPTIONS, "dls_server_port", "dls_server_data_port"],
         "values": values,
         "families": FAMILIES,
         "configuration": {"path": f"{tmp_path}/conf.d/dls.conf", "mode": "0644", "content": "# dls\n"},

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+import dlsfirewall
 import dlsproxy
-from dlsctl import Problem
+from dlsctl import Problem, Refused
 from tests.dlsproxy.certificates import issue
 
 PROPERTIES = {"ActiveState": "active", "UnitFileState": "enabled", "MainPID": "0"}
@@ -21,6 +22,7 @@ def quiet_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dlsproxy, "is_stale", lambda proxy: False)
     monkeypatch.setattr(dlsproxy, "systemctl", lambda *words: "")
     monkeypatch.setattr(dlsproxy, "workers", lambda: [1])
+    monkeypatch.setattr(dlsfirewall, "look", lambda wanted: dlsfirewall.Look("none", []))
     monkeypatch.setattr(dlsproxy.shutil, "which", lambda name: "/usr/sbin/" + name)  # type: ignore[attr-defined]
 
 
@@ -57,6 +59,53 @@ def test_refused_configuration_gives_everything_back(
         dlsproxy.apply(site, check=False)
     assert (earlier.read_text(), earlier.stat().st_mode & 0o777) == ("# earlier\n", 0o640)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["conf.d", "dls.conf"]
+
+
+def test_firewall_is_opened_once_nginx_serves_and_its_failure_gives_everything_back(
+    site: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    opening = dlsfirewall.Step("open 443", [dlsfirewall.Command(("open",))])
+    monkeypatch.setattr(dlsfirewall, "look", lambda wanted: dlsfirewall.Look("ufw", [opening]))
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (0, ""))
+    monkeypatch.setattr(dlsproxy, "systemctl", lambda *words: order.append(words[0]))
+
+    def fail(argv: tuple[str, ...], stdin: str) -> tuple[int, str, str]:
+        order.append(argv[0])
+        return 1, "", "no"
+
+    monkeypatch.setattr(dlsfirewall, "call", fail)
+    assert dlsproxy.apply(site, check=True)[-2:] == ["reload nginx", "open 443"]
+    with pytest.raises(Problem, match="open: must succeed, got no"):
+        dlsproxy.apply(site, check=False)
+    assert order == ["reload", "open", "reload"]
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(dlsfirewall, "call", lambda argv, stdin: (0, "", ""))
+    assert dlsproxy.apply(site, check=False)[-1] == "open 443"
+    order.clear()
+    assert dlsproxy.apply(site, check=False) == ["open 443"]
+    assert order == [], "nginx is left alone where only the firewall differs"
+
+
+def test_refusal_of_the_firewall_is_told_with_everything_else_and_once(
+    site: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(wanted: dlsfirewall.Settings) -> dlsfirewall.Look:
+        raise Refused("iptables", "must not drop packets")
+
+    monkeypatch.setattr(dlsfirewall, "look", refuse)
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (0, ""))
+    problems: list[Problem] = []
+    assert dlsproxy.look(site, problems)["firewall"] == "none"
+    dlsproxy.look(site, problems)
+    assert [str(problem) for problem in problems if problem.what == "iptables"] == ["iptables: must not drop packets"]
+
+
+def test_firewall_is_asked_for_the_ports_of_the_proxy_and_for_nothing_at_its_end(site: dict[str, Any]) -> None:
+    asked = dlsproxy.Proxy(site).firewall()
+    assert (asked.firewall, {opening.port for opening in asked.openings}) == ("auto", {443})
+    site["entry"] = "uninstall"
+    assert dlsproxy.Proxy(site).firewall() == dlsfirewall.NOTHING
 
 
 def test_name_that_nginx_would_only_warn_of_is_refused(site: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
