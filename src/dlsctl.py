@@ -2607,7 +2607,6 @@ def look(spec: Spec, inst: Installation) -> Dict[str, Any]:
     current = inst.current_version()
     now = as_configured(inst)
     expected = spec.get("files", [])
-    family = os_family()
     seen = {
         "installed": sorted(name for name in list_folder(inst.releases) if inst.is_installed(name)),
         "current": current,
@@ -2618,8 +2617,6 @@ def look(spec: Spec, inst: Installation) -> Dict[str, Any]:
         "differs": [item["path"] for item in expected if not is_as_expected(item)],
         "present": [path for path in [inst.kit] + [item["path"] for item in expected] if os.path.exists(path)],
         "files": [as_it_is(item) for item in expected if not item.get("self")],
-        "family": family,
-        "missing_packages": missing_packages(spec.get("packages", []), family),
         "users": [entry.pw_name for entry in pwd.getpwall()],
         "missing_user": inst.launch == "direct" and not user_exists(inst.user),
         "missing_folders": [path for path in spec.get("folders", []) if not os.path.isdir(path)],
@@ -2628,7 +2625,7 @@ def look(spec: Spec, inst: Installation) -> Dict[str, Any]:
         "missing_own_folders": [path for path in [*inst.folders(), inst.home] if not os.path.isdir(path)],
         "clock_skew": round(time.time() - spec["epoch"], 1),
     }
-    seen["healthy"] = seen["error"] is None
+    seen.update(look_at_packages(spec.get("packages", []), os_family()), healthy=seen["error"] is None)
     return seen
 
 
@@ -2769,6 +2766,7 @@ class Family(NamedTuple):
     words: Set[str]  # one of them is in ID or ID_LIKE of os-release(5)
     supported: str
     query: List[str]  # prints a line `NAME installed` for each installed package of those named
+    every: List[str]  # names all packages to it
 
 
 FAMILIES = {
@@ -2776,11 +2774,13 @@ FAMILIES = {
         {"debian"},
         "Debian 11 to 13, Ubuntu 22.04 and 24.04",
         ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n"],
+        [],
     ),
     "redhat": Family(
         {"rhel", "fedora"},
         "RHEL 9 and its family: Rocky Linux, AlmaLinux, Oracle Linux, CentOS Stream",
         ["rpm", "--query", "--queryformat", "%{NAME} installed\\n"],
+        ["--all"],
     ),
 }
 
@@ -2792,13 +2792,26 @@ def os_family() -> Optional[str]:
     return next((name for name, family in FAMILIES.items() if words & family.words), None)
 
 
-def missing_packages(names: List[str], family: Optional[str]) -> List[str]:
-    """Which of the distribution's packages are not installed; its package manager is asked once."""
-    if not names or family is None:
-        return []
+def installed_packages(names: List[str], family: str) -> List[str]:
+    """Which of the distribution's packages are installed; its package manager is asked once."""
     _, output = run(FAMILIES[family].query + names)
-    installed = [line.split()[0] for line in output.splitlines() if line.split()[1:] == ["installed"]]
+    return [line.split()[0] for line in output.splitlines() if line.split()[1:] == ["installed"]]
+
+
+def missing_packages(names: List[str], family: Optional[str]) -> List[str]:
+    """Which of the distribution's packages are not installed."""
+    installed = installed_packages(names, family) if names and family else names
     return [name for name in names if name not in installed]
+
+
+def look_at_packages(names: List[str], family: Optional[str]) -> Dict[str, Any]:
+    """The host's family, which packages are missing, and, where some are, what it takes to undo their install."""
+    missing = missing_packages(names, family)
+    seen = {"family": family, "missing_packages": missing}
+    if missing and family:
+        every = FAMILIES[family].every
+        seen.update(installed_packages=installed_packages(every, family), list_packages=FAMILIES[family].query + every)
+    return seen
 
 
 def user_exists(name: str) -> bool:
@@ -2973,9 +2986,8 @@ def is_network(text: str) -> bool:
     return True
 
 
-def host_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
-    """What keeps this host from becoming what the variables say."""
-    values, prefix = spec["values"], spec["prefix"]
+def family_problems() -> Iterator[Problem]:
+    """Whether the kit knows this host's distribution."""
     if os_family() is None:
         yield Refused(
             "operating system",
@@ -2983,6 +2995,12 @@ def host_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
             os_release().get("PRETTY_NAME", "an unknown one"),
             "supported are " + "; ".join(family.supported for family in FAMILIES.values()),
         )
+
+
+def host_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
+    """What keeps this host from becoming what the variables say."""
+    values, prefix = spec["values"], spec["prefix"]
+    yield from family_problems()
     if os.uname().machine != "x86_64":
         yield Refused("processor", "must be x86_64, as the vendor's archive is", os.uname().machine, "use another host")
     if inst.supervisor == "systemd":

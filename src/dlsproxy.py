@@ -30,11 +30,13 @@ from dlsctl import (
     Refused,
     Spec,
     existing_parent,
+    family_problems,
     has_systemd,
     is_as_expected,
     is_plain_path,
+    look_at_packages,
     one_line,
-    os_release,
+    os_family,
     parent_of,
     perform,
     port_owner,
@@ -511,7 +513,7 @@ class Proxy:
         self.given = (values.get("tls_certificate"), values.get("tls_key"))
         self.configuration: Dict[str, Any] = spec["configuration"]
         self.client_path: str = spec["client_paths"][0]["path"]
-        self.family: Dict[str, Any] = spec["families"][spec["family"]]
+        self.family: Dict[str, Any] = spec["families"][os_family()]
 
     @property
     def tls(self) -> bool:
@@ -539,7 +541,8 @@ class Proxy:
         """The files that nginx has read at its last reload."""
         return [self.configuration["path"]] + ([self.certificate_path, self.key_path] if self.tls else [])
 
-    def missing_packages(self) -> List[str]:
+    def packages(self) -> List[str]:
+        """The packages that bring the programs which are not there."""
         needed = [] if shutil.which("nginx") else list(self.family["packages"])
         if self.tls and self.self_signed and not shutil.which("openssl"):
             needed += self.family["tls_packages"]
@@ -577,13 +580,6 @@ class Proxy:
         if not (self.tls and self.self_signed):
             return False
         return not os.path.lexists(self.key_path) or (verdict.self_signed and bool(verdict.problems or verdict.notes))
-
-
-def family_of(system: Dict[str, str], families: Iterable[str]) -> Optional[str]:
-    """Which of the families of distributions a host belongs to, from its os-release(5)."""
-    words = [system.get("ID", ""), *system.get("ID_LIKE", "").split()]
-    words += ["redhat"] if {"rhel", "fedora", "centos"} & set(words) else []
-    return next((family for family in families if family in words), None)
 
 
 def host_problems(proxy: Proxy, dump: Tuple[int, str]) -> Iterator[Problem]:
@@ -653,14 +649,9 @@ def preflight(spec: Spec) -> Dict[str, Any]:
     spec["values"].update({name: spec["options"][name].get("default") for name in bad})
     seen: Optional[Dict[str, Any]] = None
     if spec["values"].get(PREFIX + "kind") != "snippet":
-        system = os_release()
-        spec["family"] = family_of(system, spec["families"])
-        if spec["family"] is None:
-            rule = "must be of the families " + ", ".join(sorted(spec["families"]))
-            got = system.get("PRETTY_NAME", "an unknown one")
-            problems.append(Refused("operating system", rule, got, "use a supported distribution"))
-        else:
-            seen = look(spec, problems)
+        unsupported = list(family_problems())
+        problems += unsupported
+        seen = None if unsupported else look(spec, problems)
     return {"problems": [dict(problem.as_dict(), text=str(problem)) for problem in problems], "look": seen}
 
 
@@ -687,8 +678,7 @@ def look(spec: Spec, problems: List[Problem]) -> Dict[str, Any]:
             problems.append(problem)
     steps = plan(proxy) + firewall.texts
     seen = {
-        "family": spec["family"],
-        "missing_packages": proxy.missing_packages() if proxy.entry == "main" else [],
+        **look_at_packages(proxy.packages() if proxy.entry == "main" else [], os_family()),
         "differs": [item["path"] for item in proxy.files() if not is_as_expected(item)],
         "steps": steps,
         "firewall": firewall.firewall,
@@ -755,7 +745,6 @@ def apply(spec: Spec, check: bool) -> List[str]:
     """Do what is due and return it; with `check` only tell. What nginx does not accept is put back. Raises Problem."""
     for problem in variable_problems(spec):  # also gives each value its type
         raise problem
-    spec["family"] = family_of(os_release(), spec["families"])
     proxy = Proxy(spec)
     steps = plan(proxy)
     welcome = proxy.family["welcome_site"]

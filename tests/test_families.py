@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 import dlsctl
@@ -19,3 +20,20 @@ def test_every_family_of_dlsctl_has_its_values_with_the_same_keys() -> None:
     for role in sorted(ROLES.iterdir()):
         names = {family: list(read(role, family)) for family in dlsctl.FAMILIES}
         assert len(set(map(tuple, names.values()))) == 1, (role.name, names)
+
+
+@pytest.mark.parametrize(
+    ("system", "family"),
+    [
+        ({"ID": "debian"}, "debian"),
+        ({"ID": "ubuntu", "ID_LIKE": "debian"}, "debian"),
+        ({"ID": "rocky", "ID_LIKE": "rhel centos fedora"}, "redhat"),
+        ({"ID": "rhel"}, "redhat"),
+        ({"ID": "plan9"}, None),
+    ],
+)
+def test_family_is_told_from_os_release(
+    monkeypatch: pytest.MonkeyPatch, system: dict[str, str], family: str | None
+) -> None:
+    monkeypatch.setattr(dlsctl, "os_release", lambda: system)
+    assert dlsctl.os_family() == family

@@ -18,7 +18,7 @@ def quiet_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host on which nginx runs and nothing is enforced; no command of it is run."""
     monkeypatch.setattr(dlsproxy, "unit_properties", lambda service: PROPERTIES)
     monkeypatch.setattr(dlsproxy, "is_enforcing", lambda: False)
-    monkeypatch.setattr(dlsproxy, "family_of", lambda system, families: "debian")
+    monkeypatch.setattr(dlsproxy, "os_family", lambda: "debian")
     monkeypatch.setattr(dlsproxy, "is_stale", lambda proxy: False)
     monkeypatch.setattr(dlsproxy, "systemctl", lambda *words: "")
     monkeypatch.setattr(dlsproxy, "workers", lambda: [1])

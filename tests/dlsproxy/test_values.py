@@ -131,19 +131,5 @@ def test_misspelt_variable_is_found_and_another_roles_is_not(spec: dict[str, Any
     assert texts(spec) == ["dls_proxy_prefx: is not a variable of this role\nHINT: did you mean dls_proxy_prefix?"]
 
 
-@pytest.mark.parametrize(
-    ("system", "family"),
-    [
-        ({"ID": "debian"}, "debian"),
-        ({"ID": "ubuntu", "ID_LIKE": "debian"}, "debian"),
-        ({"ID": "rocky", "ID_LIKE": "rhel centos fedora"}, "redhat"),
-        ({"ID": "rhel"}, "redhat"),
-        ({"ID": "plan9"}, None),
-    ],
-)
-def test_family_is_told_from_os_release(system: dict[str, str], family: str | None) -> None:
-    assert dlsproxy.family_of(system, ["debian", "redhat"]) == family
-
-
 def test_families_have_the_same_keys(spec: dict[str, Any]) -> None:
     assert list(spec["families"]["debian"]) == list(spec["families"]["redhat"])
