@@ -15,7 +15,7 @@ from docker.errors import DockerException
 from dlsctl import Problem, Refused
 from tests.lab.paths import CACHE
 
-PACKAGES = ("docker.io", "mmdebstrap", "openssh-client")
+PACKAGES = ("docker.io", "mmdebstrap", "nginx", "openssh-client")
 START_DEADLINE = 60  # seconds
 
 _PID_FILE = CACHE / "dockerd.pid"
@@ -53,7 +53,7 @@ def bootstrap() -> None:
     """
     ready = answers()
     missing = [name for name in PACKAGES if not _is_installed(name)]
-    if ready and shutil.which("mmdebstrap") and shutil.which("ssh"):
+    if ready and all(shutil.which(program) for program in ("mmdebstrap", "nginx", "ssh")):
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise Refused(

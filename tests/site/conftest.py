@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from tests.checkout import play, site
+from tests.dlsproxy.certificates import issue
 from tests.lab import engine, hosts
 from tests.site import watch
-from tests.site.certificates import Authority
 
 MAIN, STANDBY = "lab-main", "lab-standby"
 TALKATIVE = {"ANSIBLE_NOCOLOR": "1"}
@@ -94,11 +94,11 @@ def keep_looking(watched: set[bytes], stop: threading.Event) -> None:
 
 def write_inventory(lab: hosts.Lab, folder: Path) -> Site:
     """Write the inventory of a pair with TLS; its keys are in Ansible Vault, inline for the main, else in a file."""
-    authority = Authority()
+    authority = issue("Site authority", authority=True)
     address = {host.name: host.address for host in hosts.read_hosts(lab)}
-    issued = {name: authority.issue(address[name]) for name in address}
-    secrets = [line for pair in issued.values() for line in pair.key.splitlines()[2:-2]]
-    found = Site(lab, folder, secrets, {name: pair.certificate for name, pair in issued.items()})
+    issued = {name: issue(address[name], address[name], issuer=authority) for name in address}
+    secrets = [line for pair in issued.values() for line in pair.key.splitlines()[1:3]]
+    found = Site(lab, folder, secrets, {name: pair.pem + authority.pem for name, pair in issued.items()})
     password = folder / "vault-password"
     password.write_text("vault-canary-4b1d\n")
     found.secrets.append("vault-canary-4b1d")
