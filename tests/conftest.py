@@ -12,7 +12,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Collect the tests of installed hosts only when hosts are named: without them they would check this machine."""
+    """Collect only by name what a Molecule scenario runs, and tests of installed hosts only when hosts are named."""
     if collection_path.name in ("testinfra", "pair") and not config.getoption("--hosts", default=None):
+        return True
+    if collection_path.name == "refusals" and not any("refusals" in argument for argument in config.args):
         return True
     return None

@@ -15,7 +15,7 @@ import yaml
 from tests.checkout import play, site
 from tests.dlsproxy.certificates import issue
 from tests.lab import engine, hosts
-from tests.test_lab_refusals import TargetHost
+from tests.refusals.test_server import TargetHost
 
 pytestmark = pytest.mark.slow
 
