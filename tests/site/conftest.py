@@ -1,6 +1,7 @@
 """One site for the tests of this folder: set up once by the site playbook, at its most talkative, and watched."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from tests.checkout import play, site
+from tests.checkout.paths import ROOT
 from tests.dlsproxy.certificates import issue
 from tests.lab import engine, hosts
 from tests.site import watch
@@ -93,7 +95,7 @@ def keep_looking(watched: set[bytes], stop: threading.Event) -> None:
 
 
 def write_inventory(lab: hosts.Lab, folder: Path) -> Site:
-    """Write the inventory of a pair with TLS; its keys are in Ansible Vault, inline for the main, else in a file."""
+    """Turn inventories/pair into that of the lab's hosts; the keys are in Ansible Vault, the main's inline."""
     authority = issue("Site authority", authority=True)
     address = {host.name: host.address for host in hosts.read_hosts(lab)}
     issued = {name: issue(address[name], address[name], issuer=authority) for name in address}
@@ -102,30 +104,30 @@ def write_inventory(lab: hosts.Lab, folder: Path) -> Site:
     password = folder / "vault-password"
     password.write_text("vault-canary-4b1d\n")
     found.secrets.append("vault-canary-4b1d")
-    key_file = folder / "standby.key"
-    key_file.write_text(issued[STANDBY].key)
-    vault(password, "encrypt", str(key_file))
-    main_key = vault(password, "encrypt_string", "--stdin-name", "dls_proxy_tls_key", text=issued[MAIN].key)
-    everywhere = {
-        **site.archive_variables(),
-        # The link between the two servers is plain http, because the stand-in trusts no authority of ours.
-        "dls_server_main_url": f"http://{address[MAIN]}/dls/",
-        "dls_server_standby_url": f"http://{address[STANDBY]}/dls/",
-        "dls_server_admin_password_set": True,
-        "dls_proxy_server_names": ["{{ ansible_host }}"],
-        "dls_proxy_protocols": ["http", "https"],
-    }
+    shutil.copytree(ROOT / "inventories/pair/group_vars", lab.inventory / "group_vars")
+    (lab.inventory / "files").mkdir()
+    for name, pair in issued.items():
+        (lab.inventory / "files" / f"{name}.pem").write_text(found.certificates[name])
+        key = lab.inventory / "files" / f"{name}.key"
+        key.write_text(pair.key)
+        vault(password, "encrypt", str(key))
     members = {
-        MAIN: {"dls_server_mode": "main", "dls_proxy_tls_certificate": found.certificates[MAIN]},
-        STANDBY: {
-            "dls_server_mode": "standby",
-            "dls_proxy_tls_certificate": found.certificates[STANDBY],
-            "dls_proxy_tls_key": f"{{{{ lookup('ansible.builtin.unvault', '{key_file}') }}}}",
-        },
+        name: {
+            **site.archive_variables(),
+            "dls_server_mode": mode,
+            # The link between the two servers is plain http, because the stand-in trusts no authority of ours.
+            "dls_server_main_url": f"http://{address[MAIN]}/dls/",
+            "dls_server_standby_url": f"http://{address[STANDBY]}/dls/",
+            "dls_server_admin_password_set": True,
+            "dls_proxy_server_names": [address[name]],
+            "dls_proxy_protocols": ["http", "https"],
+        }
+        for name, mode in ((MAIN, "main"), (STANDBY, "standby"))
     }
-    (lab.inventory / "site.yml").write_text(yaml.safe_dump({"dls": {"hosts": members, "vars": everywhere}}))
+    (lab.inventory / "site.yml").write_text(yaml.safe_dump({"dls": {"hosts": members}}))
+    inline = vault(password, "encrypt_string", "--stdin-name", "dls_proxy_tls_key", text=issued[MAIN].key)
     (lab.inventory / "host_vars").mkdir()
-    (lab.inventory / "host_vars" / f"{MAIN}.yml").write_text(main_key)
+    (lab.inventory / "host_vars" / f"{MAIN}.yml").write_text(inline)
     return found
 
 
