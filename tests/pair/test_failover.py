@@ -129,8 +129,8 @@ def test_while_the_main_is_up_clients_get_their_answer_from_it(pair: Pair) -> No
 
 def test_while_the_main_is_up_the_standby_answers_error_100(pair: Pair) -> None:
     assert pair.call(pair.standby_url, pair.standby_url).standby == "error100"
-    assert json.loads(pair.shell("lab-standby", "dlsctl status --json"))["refuses_clients"] is True
-    assert json.loads(pair.shell("lab-main", "dlsctl status --json"))["refuses_clients"] is False
+    assert json.loads(pair.shell("lab-standby", "/usr/local/sbin/dlsctl status --json"))["refuses_clients"] is True
+    assert json.loads(pair.shell("lab-main", "/usr/local/sbin/dlsctl status --json"))["refuses_clients"] is False
 
 
 def test_the_verify_playbook_finds_nothing_wrong(pair: Pair) -> None:
@@ -143,10 +143,10 @@ def test_every_call_is_answered_while_the_main_is_stopped_and_started(pair: Pair
         before = running.wait("main", 0, 10)
         time.sleep(2)
         stop = time.time()
-        pair.shell("lab-main", "dlsctl stop")
+        pair.shell("lab-main", "/usr/local/sbin/dlsctl stop")
         taken_over = running.wait("standby", stop, NOTICE)
         time.sleep(2)
-        pair.shell("lab-main", "dlsctl start")
+        pair.shell("lab-main", "/usr/local/sbin/dlsctl start")
         back = running.wait("main", taken_over.began, 10)
         time.sleep(2)
         end = time.time()
