@@ -56,6 +56,7 @@ from typing import (
     Sequence,
     Set,
     Tuple,
+    Union,
 )
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED, EXIT_UNHEALTHY, EXIT_DIFFERS, EXIT_REFUSED, EXIT_BUSY, EXIT_BLOCKED = (
@@ -803,6 +804,7 @@ Step = Dict[str, Any]
 Error = Tuple[str, str, Optional[str]]
 Spec = Dict[str, Any]
 Answer = Tuple[int, Any, str]
+IPNetwork = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
 
 # --- Files: nothing half-written is ever seen under its final name ---
@@ -2907,12 +2909,12 @@ def value_rule(prefix: str, values: Dict[str, Any]) -> Callable[..., Iterator[Pr
     return rule
 
 
-PATH_RULE = "must be an absolute path, without spaces, percent signs, quotes, $, '..' or a trailing slash"
+PATH_RULE = "must be an absolute path, without spaces, percent signs, quotes, braces, ';', $, '..' or a trailing slash"
 
 
 def is_plain_path(path: str) -> bool:
     """Whether a path keeps PATH_RULE, and so means the same in a unit, a shell and a configuration file."""
-    plain = re.fullmatch(r"/(?!/)[^\s%\"'\\$]+", path) and path.isprintable()
+    plain = re.fullmatch(r"/(?!/)[^\s%\"'\\$;{}]+", path) and path.isprintable()
     return bool(plain) and os.path.normpath(path) == path
 
 
@@ -2980,10 +2982,20 @@ def is_network(text: str) -> bool:
     if text in ("any", "localhost"):
         return True
     try:
-        ipaddress.ip_network(text, strict=False)
+        network_of(text, strict=False)
     except ValueError:
         return False
     return True
+
+
+def network_of(text: str, strict: bool = True) -> IPNetwork:
+    """The network or address that a text names. Raises ValueError, also for the zone of an IPv6 address.
+
+    From version 3.9 on Python takes any text for a zone, so quotes, semicolons and line breaks too.
+    """
+    if "%" in text:
+        raise ValueError(text)
+    return ipaddress.ip_network(text, strict=strict)
 
 
 def family_problems() -> Iterator[Problem]:
