@@ -1887,11 +1887,11 @@ def filter_is_loaded(inst: Installation) -> bool:
         return False
 
 
-def load_filter(inst: Installation) -> None:
-    """Put our rules into the kernel, in place of earlier ones, in one step. Raises Problem."""
+def load_filter(inst: Installation, *options: str) -> None:
+    """Put our rules into the kernel, in place of earlier ones, in one step; with --check only try. Raises Problem."""
     chain = ["type filter hook input priority -10; policy accept;", *filter_rules(inst)]
     table = "table inet {} {{ chain input {{\n{}\n}}\n}}".format(filter_table(inst), "\n".join(chain))
-    nft("-f", "-", text="table inet {0}\ndelete table inet {0}\n{1}\n".format(filter_table(inst), table))
+    nft(*options, "-f", "-", text="table inet {0}\ndelete table inet {0}\n{1}\n".format(filter_table(inst), table))
 
 
 def unload_filter(inst: Installation) -> None:
@@ -1999,6 +1999,18 @@ def require_address_filter(inst: Installation) -> None:
             "a datagram sent to " + address,
             "set dls_server_port_filter: nftables",
         )
+
+
+def require_configured_ports(inst: Installation, record: Release) -> None:
+    """Raise Refused where the vendor's script would start the server on ports that are not those that are kept closed.
+
+    So it is between the configuration's change and `apply`, where the host reboots or the server is restarted by then.
+    """
+    if inst.launch != "vendor":
+        return
+    script = vendor_script(inst, record)
+    if startup_with_ports(script, inst.server_port, inst.data_port, record["line"]) != script:
+        raise Refused("startup.sh", "must have the ports of the configuration", "others", "set them with: dlsctl apply")
 
 
 def require_inside_unit(inst: Installation) -> None:
@@ -2446,9 +2458,13 @@ def write_pending(inst: Installation, record: Release, base: str) -> None:
 
 
 def prepare_start(inst: Installation, names: List[str]) -> None:
-    """Take the steps of a plan that come before a server is stopped or started."""
+    """Take the steps of a plan that come before a server is stopped or started.
+
+    A server that is about to be restarted may listen on ports that only the earlier rules close: they stay until it is
+    stopped, and only whether the new ones can be loaded is asked before.
+    """
     if "filter" in names:
-        load_filter(inst)
+        load_filter(inst, *(["--check"] if "restart" in names else []))
     if "reload" in names:
         systemctl("daemon-reload")
     if "start" in names or "restart" in names:
@@ -2476,6 +2492,8 @@ def apply(inst: Installation, version: Optional[str] = None) -> List[Step]:
     if "restart" in names:
         stop(inst)
     try:
+        if "filter" in names and "restart" in names:
+            load_filter(inst)
         write_due(inst, record, names)
     except BaseException:
         if "restart" in names:  # a full disk, for example, is no reason to be without a server
@@ -3519,6 +3537,7 @@ def verb_run(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     record = inst.release()
     require_address_filter(inst)
+    require_configured_ports(inst, record)
     os.chdir(inst.current_link)
     if inst.launch == "direct":
         argv = server_argv(inst, record)
