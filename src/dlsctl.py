@@ -56,6 +56,7 @@ from typing import (
     Sequence,
     Set,
     Tuple,
+    Union,
 )
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED, EXIT_UNHEALTHY, EXIT_DIFFERS, EXIT_REFUSED, EXIT_BUSY, EXIT_BLOCKED = (
@@ -803,6 +804,7 @@ Step = Dict[str, Any]
 Error = Tuple[str, str, Optional[str]]
 Spec = Dict[str, Any]
 Answer = Tuple[int, Any, str]
+IPNetwork = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
 
 # --- Files: nothing half-written is ever seen under its final name ---
@@ -1885,11 +1887,11 @@ def filter_is_loaded(inst: Installation) -> bool:
         return False
 
 
-def load_filter(inst: Installation) -> None:
-    """Put our rules into the kernel, in place of earlier ones, in one step. Raises Problem."""
+def load_filter(inst: Installation, *options: str) -> None:
+    """Put our rules into the kernel, in place of earlier ones, in one step; with --check only try. Raises Problem."""
     chain = ["type filter hook input priority -10; policy accept;", *filter_rules(inst)]
     table = "table inet {} {{ chain input {{\n{}\n}}\n}}".format(filter_table(inst), "\n".join(chain))
-    nft("-f", "-", text="table inet {0}\ndelete table inet {0}\n{1}\n".format(filter_table(inst), table))
+    nft(*options, "-f", "-", text="table inet {0}\ndelete table inet {0}\n{1}\n".format(filter_table(inst), table))
 
 
 def unload_filter(inst: Installation) -> None:
@@ -1997,6 +1999,18 @@ def require_address_filter(inst: Installation) -> None:
             "a datagram sent to " + address,
             "set dls_server_port_filter: nftables",
         )
+
+
+def require_configured_ports(inst: Installation, record: Release) -> None:
+    """Raise Refused where the vendor's script would start the server on ports that are not those that are kept closed.
+
+    So it is between the configuration's change and `apply`, where the host reboots or the server is restarted by then.
+    """
+    if inst.launch != "vendor":
+        return
+    script = vendor_script(inst, record)
+    if startup_with_ports(script, inst.server_port, inst.data_port, record["line"]) != script:
+        raise Refused("startup.sh", "must have the ports of the configuration", "others", "set them with: dlsctl apply")
 
 
 def require_inside_unit(inst: Installation) -> None:
@@ -2444,9 +2458,13 @@ def write_pending(inst: Installation, record: Release, base: str) -> None:
 
 
 def prepare_start(inst: Installation, names: List[str]) -> None:
-    """Take the steps of a plan that come before a server is stopped or started."""
+    """Take the steps of a plan that come before a server is stopped or started.
+
+    A server that is about to be restarted may listen on ports that only the earlier rules close: they stay until it is
+    stopped, and only whether the new ones can be loaded is asked before.
+    """
     if "filter" in names:
-        load_filter(inst)
+        load_filter(inst, *(["--check"] if "restart" in names else []))
     if "reload" in names:
         systemctl("daemon-reload")
     if "start" in names or "restart" in names:
@@ -2474,6 +2492,8 @@ def apply(inst: Installation, version: Optional[str] = None) -> List[Step]:
     if "restart" in names:
         stop(inst)
     try:
+        if "filter" in names and "restart" in names:
+            load_filter(inst)
         write_due(inst, record, names)
     except BaseException:
         if "restart" in names:  # a full disk, for example, is no reason to be without a server
@@ -2907,12 +2927,12 @@ def value_rule(prefix: str, values: Dict[str, Any]) -> Callable[..., Iterator[Pr
     return rule
 
 
-PATH_RULE = "must be an absolute path, without spaces, percent signs, quotes, $, '..' or a trailing slash"
+PATH_RULE = "must be an absolute path, without spaces, percent signs, quotes, braces, ';', $, '..' or a trailing slash"
 
 
 def is_plain_path(path: str) -> bool:
     """Whether a path keeps PATH_RULE, and so means the same in a unit, a shell and a configuration file."""
-    plain = re.fullmatch(r"/(?!/)[^\s%\"'\\$]+", path) and path.isprintable()
+    plain = re.fullmatch(r"/(?!/)[^\s%\"'\\$;{}]+", path) and path.isprintable()
     return bool(plain) and os.path.normpath(path) == path
 
 
@@ -2980,10 +3000,20 @@ def is_network(text: str) -> bool:
     if text in ("any", "localhost"):
         return True
     try:
-        ipaddress.ip_network(text, strict=False)
+        network_of(text, strict=False)
     except ValueError:
         return False
     return True
+
+
+def network_of(text: str, strict: bool = True) -> IPNetwork:
+    """The network or address that a text names. Raises ValueError, also for the zone of an IPv6 address.
+
+    From version 3.9 on Python takes any text for a zone, so quotes, semicolons and line breaks too.
+    """
+    if "%" in text:
+        raise ValueError(text)
+    return ipaddress.ip_network(text, strict=strict)
 
 
 def family_problems() -> Iterator[Problem]:
@@ -3507,6 +3537,7 @@ def verb_run(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     record = inst.release()
     require_address_filter(inst)
+    require_configured_ports(inst, record)
     os.chdir(inst.current_link)
     if inst.launch == "direct":
         argv = server_argv(inst, record)

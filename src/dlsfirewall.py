@@ -18,7 +18,7 @@ import subprocess
 import xml.etree.ElementTree
 from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
-from dlsctl import Problem, Refused, read_bytes, set_hint, unit_properties, write_atomic
+from dlsctl import Problem, Refused, network_of, read_bytes, set_hint, unit_properties, write_atomic
 
 VARIABLE = "dls_proxy_firewall"
 NETWORKS = "dls_proxy_client_networks"
@@ -126,7 +126,7 @@ def value_problems(values: Mapping[str, Any]) -> Iterator[Problem]:
         yield Refused(NETWORKS, rule, "an empty list", "to open nothing, set {} to none".format(VARIABLE))
     for text in networks or []:
         try:
-            ipaddress.ip_network(text)
+            network_of(text)
         except ValueError:
             rule = "must be networks such as 10.20.0.0/16, with no bits set behind the length"
             yield Refused(NETWORKS, rule, repr(text), set_hint(NETWORKS))

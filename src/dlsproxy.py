@@ -35,6 +35,7 @@ from dlsctl import (
     is_as_expected,
     is_plain_path,
     look_at_packages,
+    network_of,
     one_line,
     os_family,
     parent_of,
@@ -74,17 +75,17 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 def is_host(text: str) -> bool:
     """Whether a text is a host name or an address."""
     with contextlib.suppress(ValueError):
-        return bool(ipaddress.ip_address(text))
-    return bool(re.fullmatch(HOST_NAME, text, re.IGNORECASE)) and not re.fullmatch(r"[0-9.]+", text)
+        return bool(ipaddress.ip_address(text)) and "%" not in text  # a zone may be any text
+    return bool(re.fullmatch(HOST_NAME, text, re.IGNORECASE | re.ASCII)) and not re.fullmatch(r"[0-9.]+", text)
 
 
 def network_problem(text: str) -> Optional[str]:
     """The rule that a network of administrators breaks, or None."""
     try:
-        network = ipaddress.ip_network(text)
+        network = network_of(text)
     except ValueError:
         try:
-            meant = ipaddress.ip_network(text, strict=False)
+            meant = network_of(text, strict=False)
         except ValueError:
             return "must be networks such as 10.20.0.0/16"
         return "must have no bits set behind the length, as {} has".format(meant)

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from tests.checkout import play
+from tests.checkout.paths import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -44,3 +45,18 @@ def test_snippet_has_its_variables_checked(tmp_path: Path) -> None:
     assert "dls_proxy_prefix: must begin and end with a slash" in text
     assert "dls_proxy_snippet_dest: must be an absolute path on the control node" in text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hosts.yml", "proxy.yml"]
+
+
+def test_ipv6_address_stands_in_brackets_where_nginx_wants_it(tmp_path: Path) -> None:
+    variables = {"dls_proxy_server_names": ["DLS.example.com", "fd00::5"], "dls_proxy_snippet_dest": f"{tmp_path}/x"}
+    (tmp_path / "hosts.yml").write_text("dls: {hosts: {nowhere: {ansible_connection: local}}}")
+    tasks = [
+        {"ansible.builtin.include_vars": str(ROOT / "roles/dls_proxy/vars/main.yml")},
+        {"ansible.builtin.debug": {"msg": "names={{ __dls_proxy_hosts | join('/') }}"}},
+    ]
+    (tmp_path / "play.yml").write_text(
+        yaml.safe_dump([{"hosts": "dls", "gather_facts": False, "vars": variables, "tasks": tasks}])
+    )
+    environment = {"ANSIBLE_DISPLAY_OK_HOSTS": "true"}
+    done = play.run(tmp_path / "play.yml", tmp_path / "hosts.yml", quiet=True, environment=environment)
+    assert "names=dls.example.com/[fd00::5]" in done.output

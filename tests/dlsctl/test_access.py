@@ -113,3 +113,38 @@ def test_missing_nft_is_named_with_the_way_round(site: Site, monkeypatch: pytest
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(dlsctl.Problem, match=r"nft: must be installed.*\nHINT: .*dls_server_port_filter: systemd"):
         dlsctl.load_filter(site.installation)
+
+
+@pytest.mark.parametrize(
+    ("due", "order"),
+    [
+        (["filter", "restart"], ["load --check", "rehearse", "stop", "load", "write", "start"]),
+        (["filter", "start"], ["load", "rehearse", "write", "start"]),
+        (["filter"], ["load", "write"]),
+    ],
+)
+def test_rules_that_close_the_ports_of_a_running_server_stay_until_it_is_stopped(
+    site: Site, monkeypatch: pytest.MonkeyPatch, due: list[str], order: list[str]
+) -> None:
+    done: list[str] = []
+    for name, word in {"rehearse": "rehearse", "stop": "stop", "write_due": "write", "start": "start"}.items():
+        monkeypatch.setattr(dlsctl, name, lambda *_, word=word: done.append(word))
+    for name in ("wait_healthy", "confirm_access", "confirm_sight", "write_json"):
+        monkeypatch.setattr(dlsctl, name, lambda *_: None)
+    monkeypatch.setattr(dlsctl, "plan", lambda *_: [{"step": step} for step in due])
+    monkeypatch.setattr(dlsctl, "load_filter", lambda _, *options: done.append(" ".join(["load", *options])))
+    monkeypatch.setattr(dlsctl.Installation, "release", lambda *_: {"version": "2.4.11"})
+    dlsctl.apply(site.installation)
+    assert done == order
+
+
+def test_server_is_not_started_on_ports_that_the_rules_do_not_close(site: Site) -> None:
+    site.configure(launch="vendor")
+    site.install()
+    record = site.installation.release("2.4.11")
+    base = site.installation.release_dir("2.4.11")
+    dlsctl.write_pending(site.installation, record, base)
+    dlsctl.require_configured_ports(site.installation, record)
+    site.configure(port=free_port())
+    with pytest.raises(dlsctl.Refused, match=r"startup.sh: must have the ports of the configuration.*\nHINT: .*apply"):
+        dlsctl.require_configured_ports(site.installation, record)

@@ -55,7 +55,7 @@ def test_host_on_which_everything_is_right_has_no_problems(spec: dict[str, Any])
     assert texts(spec) == []
 
 
-PATH_RULE = "must be an absolute path, without spaces, percent signs, quotes, $, '..' or a trailing slash"
+PATH_RULE = "must be an absolute path, without spaces, percent signs, quotes, braces, ';', $, '..' or a trailing slash"
 URL_RULE = "must be an http(s) URL such as https://dls1.example.com/dls/"
 VALUES = [
     ("port", 99999, "must be 1 to 65535, got 99999"),
@@ -111,6 +111,11 @@ VALUES = [
     ("standby_url", "http://b/?a=1", f"{URL_RULE}, got 'http://b/?a=1'"),
     ("standby_url", ["http://b/"], "must be of type str, got ['http://b/']"),
     ("allowed_networks", ["10.0.0.0/33"], "must be localhost, any, an address or a network, got '10.0.0.0/33'"),
+    (
+        "allowed_networks",
+        ["::5%1\nUser=root"],
+        "must be localhost, any, an address or a network, got '::5%1\\nUser=root'",
+    ),
     ("allowed_networks", ["any\nUser=root"], "must be localhost, any, an address or a network, got 'any\\nUser=root'"),
 ]
 
