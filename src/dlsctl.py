@@ -75,6 +75,8 @@ class Problem(Exception):
     code = EXIT_FAILED
 
     def __init__(self, what: str, rule: str, got: object = None, hint: Optional[str] = None) -> None:
+        if "PRIVATE KEY" in str(got):  # of a variable that is not meant for one
+            got = "a private key"
         super().__init__(what, rule, got, hint)
         self.what, self.rule, self.got, self.hint = what, rule, got, hint
 
