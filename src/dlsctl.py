@@ -1755,14 +1755,36 @@ def portal_url(inst: Installation, record: Release) -> str:
     return "http://127.0.0.1:{}{}".format(inst.server_port, record["line"]["health_path"])
 
 
+@contextlib.contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """Raise socket.timeout where the block takes longer: a socket's own timeout begins anew with each byte it gets."""
+
+    def expire(*_: object) -> None:
+        raise socket.timeout("timed out")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def words_of(error: Exception) -> str:
+    """What an error says, which may be what the other side has sent, as one line of bounded length."""
+    return one_line(str(error)[:200]) or type(error).__name__
+
+
 def portal_error(inst: Installation, record: Release, timeout: float = 5) -> Optional[str]:
     """Why the portal is not healthy, or None when this installation's own server answers 200."""
     connection = http.client.HTTPConnection("127.0.0.1", inst.server_port, timeout=timeout)
     try:
-        connection.request("GET", record["line"]["health_path"])
-        status = connection.getresponse().status
+        with deadline(timeout):
+            connection.request("GET", record["line"]["health_path"])
+            status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        return str(error) or type(error).__name__
+        return words_of(error)
     finally:
         connection.close()
     if status != 200:
@@ -2068,16 +2090,17 @@ def client_answer(url: str, timeout: float = 5) -> Dict[str, Any]:
     kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
     connection = kind(host, port, timeout=timeout)
     try:
-        connection.request("GET", "{}/auth/?ext={}".format(path, ext), headers={"Accept": "*/*"})
-        response = connection.getresponse()
-        status, body = response.status, response.read(1 << 16)
+        with deadline(timeout):
+            connection.request("GET", "{}/auth/?ext={}".format(path, ext), headers={"Accept": "*/*"})
+            response = connection.getresponse()
+            status, body = response.status, response.read(1 << 16)
     except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: a wrong certificate, Python 3.6
-        return {"error": None, "text": str(error) or type(error).__name__}
+        return {"error": None, "text": words_of(error)}
     finally:
         connection.close()
     try:
         code = json.loads(body.decode())["errorCode"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         code = None
     # Clients take an error for one only in an answer that is not 200.
     if status == 200 or not isinstance(code, int) or isinstance(code, bool):
