@@ -1901,14 +1901,17 @@ def filter_rules(inst: Installation) -> List[str]:
 
 
 def filter_is_loaded(inst: Installation) -> bool:
-    """Whether the kernel holds our rules as they should be. Only root can see them."""
+    """Whether the kernel holds our rules as they should be, and nothing between them. Only root can see them."""
     if os.geteuid() != 0:
         return True
-    comment = filter_rules(inst)[-1].rpartition(" comment ")[2]
+    rules = filter_rules(inst)
     try:
-        return comment in run(["nft", "list", "table", "inet", filter_table(inst)])[1]
+        listing = run(["nft", "list", "table", "inet", filter_table(inst)])[1]
     except FileNotFoundError:
         return False
+    lines = [line for line in listing.splitlines() if line.strip() and not line.startswith("#")]
+    # Around the rules: table, chain and its hook, and the ends of both.
+    return rules[-1].rpartition(" comment ")[2] in listing and len(lines) == len(rules) + 5
 
 
 def load_filter(inst: Installation, *options: str) -> None:
@@ -2254,12 +2257,17 @@ def labels() -> Dict[str, str]:
     return found
 
 
+# In a root of its own the server's user could have put a named pipe where a label is: whoever opens it waits for ever.
+LOOK_SECONDS = 5
+
+
 def labels_seen_by(pid: int, account: Account) -> Dict[str, str]:
     """The labels that `account` reads where process `pid` runs: in its mounts and its network. Needs root."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         with contextlib.suppress(BaseException):
+            signal.alarm(LOOK_SECONDS)
             os.chroot("/proc/{}/root".format(pid))
             os.chdir("/")
             become(account)
