@@ -75,6 +75,8 @@ class Problem(Exception):
     code = EXIT_FAILED
 
     def __init__(self, what: str, rule: str, got: object = None, hint: Optional[str] = None) -> None:
+        if "PRIVATE KEY" in str(got):  # of a variable that is not meant for one
+            got = "a private key"
         super().__init__(what, rule, got, hint)
         self.what, self.rule, self.got, self.hint = what, rule, got, hint
 
@@ -1753,14 +1755,36 @@ def portal_url(inst: Installation, record: Release) -> str:
     return "http://127.0.0.1:{}{}".format(inst.server_port, record["line"]["health_path"])
 
 
+@contextlib.contextmanager
+def deadline(seconds: float) -> Iterator[None]:
+    """Raise socket.timeout where the block takes longer: a socket's own timeout begins anew with each byte it gets."""
+
+    def expire(*_: object) -> None:
+        raise socket.timeout("timed out")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def words_of(error: Exception) -> str:
+    """What an error says, which may be what the other side has sent, as one line of bounded length."""
+    return one_line(str(error)[:200]) or type(error).__name__
+
+
 def portal_error(inst: Installation, record: Release, timeout: float = 5) -> Optional[str]:
     """Why the portal is not healthy, or None when this installation's own server answers 200."""
     connection = http.client.HTTPConnection("127.0.0.1", inst.server_port, timeout=timeout)
     try:
-        connection.request("GET", record["line"]["health_path"])
-        status = connection.getresponse().status
+        with deadline(timeout):
+            connection.request("GET", record["line"]["health_path"])
+            status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        return str(error) or type(error).__name__
+        return words_of(error)
     finally:
         connection.close()
     if status != 200:
@@ -1877,14 +1901,17 @@ def filter_rules(inst: Installation) -> List[str]:
 
 
 def filter_is_loaded(inst: Installation) -> bool:
-    """Whether the kernel holds our rules as they should be. Only root can see them."""
+    """Whether the kernel holds our rules as they should be, and nothing between them. Only root can see them."""
     if os.geteuid() != 0:
         return True
-    comment = filter_rules(inst)[-1].rpartition(" comment ")[2]
+    rules = filter_rules(inst)
     try:
-        return comment in run(["nft", "list", "table", "inet", filter_table(inst)])[1]
+        listing = run(["nft", "list", "table", "inet", filter_table(inst)])[1]
     except FileNotFoundError:
         return False
+    lines = [line for line in listing.splitlines() if line.strip() and not line.startswith("#")]
+    # Around the rules: table, chain and its hook, and the ends of both.
+    return rules[-1].rpartition(" comment ")[2] in listing and len(lines) == len(rules) + 5
 
 
 def load_filter(inst: Installation, *options: str) -> None:
@@ -2066,16 +2093,17 @@ def client_answer(url: str, timeout: float = 5) -> Dict[str, Any]:
     kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
     connection = kind(host, port, timeout=timeout)
     try:
-        connection.request("GET", "{}/auth/?ext={}".format(path, ext), headers={"Accept": "*/*"})
-        response = connection.getresponse()
-        status, body = response.status, response.read(1 << 16)
+        with deadline(timeout):
+            connection.request("GET", "{}/auth/?ext={}".format(path, ext), headers={"Accept": "*/*"})
+            response = connection.getresponse()
+            status, body = response.status, response.read(1 << 16)
     except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: a wrong certificate, Python 3.6
-        return {"error": None, "text": str(error) or type(error).__name__}
+        return {"error": None, "text": words_of(error)}
     finally:
         connection.close()
     try:
         code = json.loads(body.decode())["errorCode"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         code = None
     # Clients take an error for one only in an answer that is not 200.
     if status == 200 or not isinstance(code, int) or isinstance(code, bool):
@@ -2229,12 +2257,17 @@ def labels() -> Dict[str, str]:
     return found
 
 
+# In a root of its own the server's user could have put a named pipe where a label is: whoever opens it waits for ever.
+LOOK_SECONDS = 5
+
+
 def labels_seen_by(pid: int, account: Account) -> Dict[str, str]:
     """The labels that `account` reads where process `pid` runs: in its mounts and its network. Needs root."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         with contextlib.suppress(BaseException):
+            signal.alarm(LOOK_SECONDS)
             os.chroot("/proc/{}/root".format(pid))
             os.chdir("/")
             become(account)

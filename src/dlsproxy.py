@@ -762,13 +762,16 @@ def apply(spec: Spec, check: bool) -> List[str]:
             judge(proxy)
             serve(proxy, steps)
         dlsfirewall.apply(firewall)  # a port is open only while nginx serves it
-    except BaseException:
-        undo.run()
+    except BaseException as error:
+        lost = undo.run()
         with contextlib.suppress(Problem):
             if before.get("UnitFileState") != "enabled" and "start nginx at boot" in steps:
                 systemctl("disable", SERVICE)
             if steps and is_active():
                 systemctl("reload" if before.get("ActiveState") == "active" else "stop", SERVICE)
+        if lost:
+            hint = "it could not be put back: {}; mend that, then run the same again".format("; ".join(map(str, lost)))
+            raise Problem("proxy", "must be changed as a whole", str(error).partition("\n")[0], hint) from None
         raise
     return steps + firewall.texts
 
@@ -792,13 +795,28 @@ class Undo:
         elif os.path.exists(path):
             data, status = read_bytes(path) or b"", os.stat(path)
             owner = (status.st_uid, status.st_gid)
-            self._actions.append(lambda: write_atomic(path, data, stat.S_IMODE(status.st_mode), owner))
+            self._actions.append(lambda: put_back(path, data, stat.S_IMODE(status.st_mode), owner))
         else:
             self._actions.append(lambda: remove(path))
 
-    def run(self) -> None:
+    def run(self) -> List[Exception]:
+        """Put everything back that can be; returns why the rest cannot."""
+        failed: List[Exception] = []
         for action in reversed(self._actions):
-            action()
+            try:
+                action()
+            except (OSError, Problem) as error:
+                failed.append(error)
+        return failed
+
+
+def put_back(path: str, data: bytes, mode: int, owner: Tuple[int, int]) -> None:
+    """Give a file its content again, unless it still has it: a full disk has no room for another."""
+    with contextlib.suppress(OSError, Problem):
+        status = os.lstat(path)
+        if read_bytes(path) == data and (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (mode, *owner):
+            return
+    write_atomic(path, data, mode, owner)
 
 
 def remove(path: str) -> None:

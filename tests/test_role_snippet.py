@@ -8,11 +8,12 @@ import yaml
 
 from tests.checkout import play
 from tests.checkout.paths import ROOT
+from tests.dlsproxy.certificates import issue
 
 pytestmark = pytest.mark.slow
 
 
-def run(folder: Path, **variables: Any) -> play.Result:
+def run(folder: Path, environment: dict[str, str] | None = None, **variables: Any) -> play.Result:
     """Run a play with nothing but the role, for a host that cannot be reached."""
     host = {"ansible_host": "192.0.2.1", "ansible_timeout": 1, "dls_proxy_kind": "snippet", **variables}
     (folder / "hosts.yml").write_text(yaml.safe_dump({"dls": {"hosts": {"nowhere": host}}}))
@@ -20,11 +21,11 @@ def run(folder: Path, **variables: Any) -> play.Result:
     (folder / "proxy.yml").write_text(
         yaml.safe_dump([{"hosts": "dls", "become": True, "gather_facts": False, "tasks": [task]}])
     )
-    return play.run(folder / "proxy.yml", folder / "hosts.yml", quiet=True)
+    return play.run(folder / "proxy.yml", folder / "hosts.yml", quiet=True, environment=environment)
 
 
 def test_snippet_is_written_and_a_second_run_changes_nothing(tmp_path: Path) -> None:
-    variables = {
+    variables: dict[str, Any] = {
         "dls_proxy_server_names": ["dls.example.com"],
         "dls_proxy_snippet_dest": f"{tmp_path}/snippet",
         "dls_proxy_upstream_host": "10.20.0.7",
@@ -45,6 +46,19 @@ def test_snippet_has_its_variables_checked(tmp_path: Path) -> None:
     assert "dls_proxy_prefix: must begin and end with a slash" in text
     assert "dls_proxy_snippet_dest: must be an absolute path on the control node" in text
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hosts.yml", "proxy.yml"]
+
+
+def test_key_behind_the_certificate_is_not_shown_either(tmp_path: Path) -> None:
+    pair = issue("dls", "dls.example.com")
+    done = run(
+        tmp_path,
+        {"ANSIBLE_VERBOSITY": "3", "ANSIBLE_DISPLAY_OK_HOSTS": "true"},
+        dls_proxy_server_names=["dls.example.com"],
+        dls_proxy_snippet_dest=f"{tmp_path}/snippet",
+        dls_proxy_tls_certificate=pair.pem + pair.key,
+    )
+    assert "dls_proxy_tls_key: must be given with dls_proxy_tls_certificate" in done.output
+    assert pair.key.splitlines()[3] not in done.output
 
 
 def test_ipv6_address_stands_in_brackets_where_nginx_wants_it(tmp_path: Path) -> None:

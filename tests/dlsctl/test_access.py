@@ -148,3 +148,23 @@ def test_server_is_not_started_on_ports_that_the_rules_do_not_close(site: Site) 
     site.configure(port=free_port())
     with pytest.raises(dlsctl.Refused, match=r"startup.sh: must have the ports of the configuration.*\nHINT: .*apply"):
         dlsctl.require_configured_ports(site.installation, record)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "loaded"),
+    [
+        ("", "", True),
+        ("# Warning: table ip nat is managed by iptables-nft\n", "", True),
+        ("", "\t\taccept\n", False),
+        ("", "\tflags dormant\n", False),
+    ],
+)
+def test_rule_that_somebody_has_put_between_ours_is_noticed(
+    site: Site, monkeypatch: pytest.MonkeyPatch, before: str, after: str, loaded: bool
+) -> None:
+    rules = "".join(f"\t\t{rule}\n" for rule in dlsctl.filter_rules(site.installation))
+    hook = "\t\ttype filter hook input priority filter - 10; policy accept;\n"
+    listing = f"{before}table inet dlsctl_tiny {{\n\tchain input {{\n{hook}{after}{rules}\t}}\n}}\n"
+    monkeypatch.setattr(dlsctl, "run", lambda argv: (0, listing))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert dlsctl.filter_is_loaded(site.installation) is loaded

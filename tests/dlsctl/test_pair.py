@@ -3,11 +3,12 @@
 import base64
 import http.server
 import json
+import socket
 import threading
 import time
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -77,12 +78,41 @@ def test_a_client_is_asked_for_as_the_sdks_do() -> None:
         (400, b'{"errorCode": "101"}', "status 400 without an error code"),
         (400, b"[101]", "status 400 without an error code"),
         (400, b"\xff", "status 400 without an error code"),
+        (400, b"[" * 60000, "status 400 without an error code"),
     ],
 )
 def test_an_answer_that_no_client_takes_for_an_error_is_none(status: int, body: bytes, text: str) -> None:
     with serving() as server:
         server.status, server.body = status, body
         assert dlsctl.client_answer(server.url) == {"error": None, "text": text}
+
+
+@pytest.mark.parametrize("start", [b"HTTP/1.1 400 No\r\n\r\n", b"HTTP/1.1 400 No\r\nX: "])
+def test_a_server_that_never_ends_its_answer_is_left_in_time(start: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=drip, args=(listener, start), daemon=True).start()
+        begun = time.monotonic()
+        answer = dlsctl.client_answer(f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout=0.5)
+    assert answer == {"error": None, "text": "timed out"}
+    assert time.monotonic() - begun < 2
+
+
+def drip(listener: socket.socket, start: bytes) -> None:
+    """Answer one client with `start`, then with a byte every now and then."""
+    client, _ = listener.accept()
+    with client, suppress(OSError):
+        client.sendall(start)
+        for _ in range(40):
+            client.sendall(b"x")
+            time.sleep(0.1)
+
+
+def test_what_a_server_says_instead_of_an_answer_is_shown_short_and_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=drip, args=(listener, b"\x1b]0;" + b"A" * 9999 + b"\r\n"), daemon=True).start()
+        text = dlsctl.client_answer(f"http://127.0.0.1:{listener.getsockname()[1]}/")["text"]
+    assert text.isprintable()
+    assert len(text) < 300
 
 
 @pytest.mark.parametrize(

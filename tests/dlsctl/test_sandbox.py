@@ -1,7 +1,9 @@
 """Whether a server in a sandbox still sees what its licence is bound to: asked of real namespaces."""
 
 import os
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +52,24 @@ def test_label_whose_file_is_hidden_or_replaced_is_not_in_sight() -> None:
 def test_network_cards_are_out_of_sight_in_a_network_of_its_own() -> None:
     with process_in("--net") as pid:
         assert not [name for name in dlsctl.labels_seen_by(pid, ROOT) if name.startswith("mac ")]
+
+
+def test_named_pipe_in_the_root_of_the_server_s_own_making_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dlsctl, "LOOK_SECONDS", 1)
+    (tmp_path / "etc").mkdir()
+    os.mkfifo(tmp_path / "etc/machine-id")
+    child = os.fork()
+    if child == 0:
+        os.chroot(tmp_path)
+        signal.pause()
+    try:
+        time.sleep(0.2)
+        assert dlsctl.labels_seen_by(child, ROOT) == {}
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_label_that_only_root_reads_is_not_in_the_user_s_sight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,12 @@
 """What is due on a host, and what a host that refuses gets back."""
 
+import errno
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import dlsctl
 import dlsfirewall
 import dlsproxy
 from dlsctl import Problem, Refused
@@ -59,6 +61,47 @@ def test_refused_configuration_gives_everything_back(
         dlsproxy.apply(site, check=False)
     assert (earlier.read_text(), earlier.stat().st_mode & 0o777) == ("# earlier\n", 0o640)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["conf.d", "dls.conf"]
+
+
+def test_full_disk_gives_back_what_was_changed_and_leaves_what_was_not(
+    site: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = tmp_path / "tls/certificate.pem", tmp_path / "tls/key.pem"
+    certificate.parent.mkdir()
+    for path in (certificate, key):
+        path.write_text("earlier\n")
+
+    def write(path: str, *rest: Any) -> None:
+        if path == str(key):
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        dlsctl.write_atomic(path, *rest)
+
+    monkeypatch.setattr(dlsproxy, "write_atomic", write)
+    with pytest.raises(OSError, match=r"No space left on device.*key\.pem"):
+        dlsproxy.apply(site, check=False)
+    assert (certificate.read_text(), key.read_text()) == ("earlier\n", "earlier\n")
+
+
+def test_what_cannot_be_put_back_is_named_and_the_rest_is_put_back(
+    site: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = tmp_path / "tls/certificate.pem", tmp_path / "tls/key.pem"
+    certificate.parent.mkdir()
+    for path in (certificate, key):
+        path.write_text("earlier\n")
+    written: list[str] = []
+
+    def write(path: str, *rest: Any) -> None:
+        written.append(path)
+        if path == str(key) and written.count(path) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        dlsctl.write_atomic(path, *rest)
+
+    monkeypatch.setattr(dlsproxy, "write_atomic", write)
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (1, "nginx: [emerg] no good\n"))
+    with pytest.raises(Problem, match=r"no good(.|\n)*could not be put back: .*No space left on device.*key\.pem"):
+        dlsproxy.apply(site, check=False)
+    assert certificate.read_text() == "earlier\n"
 
 
 def test_firewall_is_opened_once_nginx_serves_and_its_failure_gives_everything_back(

@@ -232,12 +232,20 @@ def test_logs_hold_no_query_and_refused_requests_have_a_log_of_their_own(front: 
     assert "canary" not in everything
     lines = front.log("refused").splitlines()
     assert [line.split("] ")[1].split(" bytes")[0].rsplit(" ", 3)[0] for line in lines] == [
-        "GET https://dls.example.com/dls/usage/v9 403",
-        "PUT https://dls.example.com/dls/auth/ 405",
+        '"GET https://dls.example.com/dls/usage/v9" 403',
+        '"PUT https://dls.example.com/dls/auth/" 405',
     ]
     assert re.search(
-        r"GET https://dls\.example\.com/dls/auth/ 502 .* upstream=127\.0\.0\.1:\d+:502 time=", front.log("access")
+        r'"GET https://dls\.example\.com/dls/auth/" 502 .* upstream=127\.0\.0\.1:\d+:502 time=', front.log("access")
     )
+
+
+def test_path_cannot_look_like_the_rest_of_a_line_of_the_log(front: Front) -> None:
+    front.start()
+    front.ask("GET", "/dls/usage/v9%22%20429%200%20%0a10.0.0.1")
+    (line,) = front.log("refused").splitlines()
+    assert '" 403 ' in line
+    assert '" 429 ' not in line
 
 
 def test_size_and_rate_limits_answer_as_such(front: Front) -> None:

@@ -135,6 +135,14 @@ def test_key_of_the_wrong_type_is_not_shown(spec: dict[str, Any]) -> None:
     assert text.startswith("dls_proxy_tls_key: must be of type str, got a secret of another form\nHINT: ")
 
 
+@pytest.mark.parametrize("name", ["tls_key_path", "server_names", "firewall"])
+def test_key_in_the_wrong_variable_is_not_shown(spec: dict[str, Any], name: str) -> None:
+    key = issue("dls", "dls.example.com").key
+    spec["values"]["dls_proxy_" + name] = [key] if name == "server_names" else key
+    (text,) = texts(spec)
+    assert ", got a private key\nHINT: " in text
+
+
 def test_misspelt_variable_is_found_and_another_roles_is_not(spec: dict[str, Any]) -> None:
     spec["names"] += ["dls_proxy_prefx", "dls_server_port"]
     assert texts(spec) == ["dls_proxy_prefx: is not a variable of this role\nHINT: did you mean dls_proxy_prefix?"]

@@ -72,7 +72,7 @@ def test_sdk_gets_the_main_s_answer_and_the_standby_s_when_the_main_is_gone(
     assert said.startswith("-20003 ")
     assert "handshake" in said.lower()
     (line,) = answered(pair, MAIN)
-    assert " GET https://" in line
+    assert ' "GET https://' in line
     assert "/dls/auth/ 400 " in line
     assert answered(pair, STANDBY) == []
 

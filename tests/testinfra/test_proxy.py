@@ -96,7 +96,7 @@ def test_nothing_else_reaches_the_server_from_outside(host: Host, ask: Ask, prox
     assert len(lines) > len(attacks.PORTAL)
     passed = [line for line in lines if "upstream=-:-" not in line]
     for line in passed:  # some are only another spelling of a client's path
-        assert re.search(r" GET https?://\S+/dls/auth/ ", line), line
+        assert re.search(r' "GET https?://\S+/dls/auth/" ', line), line
 
 
 def test_portal_is_refused_below_the_prefix_and_unknown_outside(ask: Ask, proxy: dict[str, Any]) -> None:
