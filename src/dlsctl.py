@@ -3063,6 +3063,13 @@ def family_problems() -> Iterator[Problem]:
 def host_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
     """What keeps this host from becoming what the variables say."""
     values, prefix = spec["values"], spec["prefix"]
+    if values.get(prefix + "admin_password_set") and inst.current_version() is None:
+        yield Refused(
+            prefix + "admin_password_set",
+            "must be false for a server that is not installed yet, because its portal will have no password",
+            "true",
+            "install it, set the password, then say so; for a new host among others, in its host_vars",
+        )
     yield from family_problems()
     if os.uname().machine != "x86_64":
         yield Refused("processor", "must be x86_64, as the vendor's archive is", os.uname().machine, "use another host")

@@ -472,3 +472,10 @@ def test_host_that_another_dlsctl_is_changing_is_refused(site: Site, spec: dict[
         found = texts(spec)
     assert len(found) == 1
     assert found[0].startswith(f"{site.home}: must not be changed by two at a time, got held by process {os.getpid()}")
+
+
+def test_new_server_is_refused_where_the_inventory_says_that_it_has_a_password(spec: dict[str, Any]) -> None:
+    spec["values"]["dls_server_admin_password_set"] = True
+    (text,) = texts(spec)
+    assert text.startswith("dls_server_admin_password_set: must be false for a server that is not installed yet")
+    assert "host_vars" in text
