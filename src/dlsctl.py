@@ -3022,6 +3022,10 @@ def pair_value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem
             yield Refused(name, "is required where {}mode is {}".format(prefix, mode), "nothing", hint)
         elif url is not None and url_parts(url) is None:
             yield Refused(name, "must be an http(s) URL such as https://dls1.example.com/dls/", repr(url), hint)
+        elif url is not None and mode == "standalone":
+            rule = "must be main or standby where {} is set".format(name)
+            yield Refused(prefix + "mode", rule, mode, "a standby without its mode would serve clients beside its main")
+            break
     main, standby = (url_parts(url) if url else None for url in urls.values())
     if main and main == standby:
         rule = "must differ from {}main_url".format(prefix)

@@ -146,7 +146,11 @@ def test_server_of_a_pair_needs_both_urls(spec: dict[str, Any], mode: str) -> No
     ["https://a.example/dls/", "https://a.example/dls", "https://A.Example/dls/", "https://a.example:443/dls"],
 )
 def test_urls_of_a_pair_that_mean_the_same_server_are_refused(spec: dict[str, Any], standby: str) -> None:
-    spec["values"] |= {"dls_server_main_url": "https://a.example/dls/", "dls_server_standby_url": standby}
+    spec["values"] |= {
+        "dls_server_mode": "main",
+        "dls_server_main_url": "https://a.example/dls/",
+        "dls_server_standby_url": standby,
+    }
     assert [text.splitlines()[0] for text in texts(spec)] == [
         f"dls_server_standby_url: must differ from dls_server_main_url, got '{standby}'"
     ]
@@ -154,7 +158,11 @@ def test_urls_of_a_pair_that_mean_the_same_server_are_refused(spec: dict[str, An
 
 @pytest.mark.parametrize("standby", ["https://b.example/dls/", "https://a.example:8443/dls/", "https://a.example/DLS/"])
 def test_urls_of_a_pair_may_differ_in_any_part(spec: dict[str, Any], standby: str) -> None:
-    spec["values"] |= {"dls_server_main_url": "https://a.example/dls/", "dls_server_standby_url": standby}
+    spec["values"] |= {
+        "dls_server_mode": "main",
+        "dls_server_main_url": "https://a.example/dls/",
+        "dls_server_standby_url": standby,
+    }
     assert texts(spec) == []
 
 
@@ -479,3 +487,10 @@ def test_new_server_is_refused_where_the_inventory_says_that_it_has_a_password(s
     (text,) = texts(spec)
     assert text.startswith("dls_server_admin_password_set: must be false for a server that is not installed yet")
     assert "host_vars" in text
+
+
+def test_host_of_a_pair_that_has_lost_its_mode_is_refused(spec: dict[str, Any]) -> None:
+    spec["values"]["dls_server_main_url"] = "https://a.example/dls/"
+    spec["values"]["dls_server_standby_url"] = "https://b.example/dls/"
+    (text,) = texts(spec)
+    assert text.startswith("dls_server_mode: must be main or standby where dls_server_main_url is set, got standalone")
