@@ -1,5 +1,6 @@
 """The role's values for each family of distributions."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +38,12 @@ def test_family_is_told_from_os_release(
 ) -> None:
     monkeypatch.setattr(dlsctl, "os_release", lambda: system)
     assert dlsctl.os_family() == family
+
+
+def test_no_task_file_is_included_by_the_name_of_an_entry_point() -> None:
+    """Ansible looks for an included file among the entry points first, also from a file below tasks/linux."""
+    for role in ROLES.iterdir():
+        entry_points = {path.name for path in (role / "tasks").glob("*.yml")}
+        for path in (role / "tasks" / "linux").glob("*.yml"):
+            for name in re.findall(r"(?:include|import)_tasks: (\S+)", path.read_text()):
+                assert name not in entry_points, path
