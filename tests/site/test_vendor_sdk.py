@@ -73,7 +73,7 @@ def test_sdk_gets_the_main_s_answer_and_the_standby_s_when_the_main_is_gone(
     assert "handshake" in said.lower()
     (line,) = answered(pair, MAIN)
     assert ' "GET https://' in line
-    assert "/dls/auth/ 400 " in line
+    assert '/dls/auth/" 400 ' in line
     assert answered(pair, STANDBY) == []
 
     assert "standby server refuses" in ask(python, tmp_path / "standby", {"mainServerURL": pair.url(STANDBY)})
@@ -84,8 +84,8 @@ def test_sdk_gets_the_main_s_answer_and_the_standby_s_when_the_main_is_gone(
         pair.shell(STANDBY, "until dlsctl status --json | grep -q '\"refuses_clients\": false'; do sleep 0.2; done")
         said = ask(python, tmp_path / "down", urls)
         assert "handshake" in said.lower()
-        assert "/dls/auth/ 502 " in answered(pair, MAIN)[0]
-        assert "/dls/auth/ 400 " in answered(pair, STANDBY)[0]
+        assert '/dls/auth/" 502 ' in answered(pair, MAIN)[0]
+        assert '/dls/auth/" 400 ' in answered(pair, STANDBY)[0]
     finally:
         pair.shell(MAIN, "dlsctl start")
 

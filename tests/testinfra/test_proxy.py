@@ -128,8 +128,8 @@ def test_logs_hold_no_query_and_show_what_was_refused(host: Host, ask: Ask, prox
     ask("GET", proxy["prefix"] + "usage/v8?sp=canary-in-a-query")
     assert host.run("grep -rs 'canary-in-a-quer[y]' /var/log").rc == 1
     assert host.run("journalctl --no-pager --boot --output=cat | grep 'canary-in-a-quer[y]'").stdout == ""
-    assert any(f"{proxy['prefix']}auth/ 400 " in line for line in log(host, "access"))
-    assert any(f"{proxy['prefix']}usage/v8 403 " in line for line in log(host, "refused"))
+    assert any(f'{proxy["prefix"]}auth/" 400 ' in line for line in log(host, "access"))
+    assert any(f'{proxy["prefix"]}usage/v8" 403 ' in line for line in log(host, "refused"))
 
 
 def test_only_modern_tls_is_spoken(proxy: dict[str, Any]) -> None:
