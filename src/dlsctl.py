@@ -1909,9 +1909,10 @@ def filter_is_loaded(inst: Installation) -> bool:
         listing = run(["nft", "list", "table", "inet", filter_table(inst)])[1]
     except FileNotFoundError:
         return False
-    lines = [line for line in listing.splitlines() if line.strip() and not line.startswith("#")]
-    # Around the rules: table, chain and its hook, and the ends of both.
-    return rules[-1].rpartition(" comment ")[2] in listing and len(lines) == len(rules) + 5
+    accepting = [line for line in listing.splitlines() if line.endswith("accept")]
+    # Every rule but the last one accepts; a table that is dormant does nothing.
+    is_whole = len(accepting) == len(rules) - 1 and "dormant" not in listing
+    return rules[-1].rpartition(" comment ")[2] in listing and is_whole
 
 
 def load_filter(inst: Installation, *options: str) -> None:
