@@ -1969,9 +1969,9 @@ def open_ports(inst: Installation, seconds: float = 0.5) -> List[str]:
         attempt.setblocking(False)
         attempt.connect_ex((address, port))
         waiting[attempt] = "{} port {}".format(address, port)
-    deadline = time.monotonic() + seconds
+    end = time.monotonic() + seconds
     while waiting:
-        _, ready, _ = select.select([], list(waiting), [], max(deadline - time.monotonic(), 0))
+        _, ready, _ = select.select([], list(waiting), [], max(end - time.monotonic(), 0))
         if not ready:
             break
         for attempt in ready:
