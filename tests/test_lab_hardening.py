@@ -111,8 +111,8 @@ def test_sandbox_that_hides_a_label_is_announced_refused_and_put_back(
 
 
 def test_label_hidden_behind_the_kit_s_back_is_found(hardened: Site) -> None:
-    folder = "/etc/systemd/system/dynamsoft-dls.service.d"
-    hide = f"mkdir {folder}; printf '[Service]\\nInaccessiblePaths=/etc/machine-id\\n' > {folder}/hide.conf"
+    hiding = "/etc/systemd/system/dynamsoft-dls.service.d/hide.conf"
+    hide = f"printf '[Service]\\nInaccessiblePaths=/etc/machine-id\\n' > {hiding}"
     for name in LAUNCHES:
         hardened.shell(name, f"{hide}; systemctl daemon-reload; dlsctl restart")
     try:
@@ -125,7 +125,7 @@ def test_label_hidden_behind_the_kit_s_back_is_found(hardened: Site) -> None:
         )
     finally:
         for name in LAUNCHES:
-            hardened.shell(name, f"rm -r {folder}; systemctl daemon-reload; dlsctl restart")
+            hardened.shell(name, f"rm {hiding}; systemctl daemon-reload; dlsctl restart")
     play.succeed(play.run("verify", hardened.lab.inventory, quiet=True), "verify")
 
 

@@ -144,11 +144,17 @@ def test_the_launcher_ends_with_the_status_of_its_child(command: str, status: in
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_launcher_passes_signals_on_and_waits_for_its_child(sign: signal.Signals) -> None:
     child = "trap 'sleep 0.2; echo ended; exit 7' TERM; echo ready; while :; do sleep 0.05; done"
-    with subprocess.Popen([LAUNCHER, "sh", "-c", child], stdout=subprocess.PIPE, text=True) as launcher:
-        assert launcher.stdout
-        assert launcher.stdout.readline() == "ready\n"
-        launcher.send_signal(sign)
-        assert launcher.communicate(timeout=10)[0] == "ended\n"
+    # A job that a shell put in the background ignores SIGINT, and no shell below it could trap it again.
+    command = ["env", "--default-signal", LAUNCHER, "sh", "-c", child]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as launcher:
+        try:
+            assert launcher.stdout
+            assert launcher.stdout.readline() == "ready\n"
+            launcher.send_signal(sign)
+            assert launcher.communicate(timeout=10)[0] == "ended\n"
+        except BaseException:
+            os.killpg(launcher.pid, signal.SIGKILL)
+            raise
     assert launcher.returncode == 7
 
 

@@ -12,6 +12,7 @@ from tests.checkout.paths import CACHE, PLAYBOOKS, ROOT
 
 # Only what changed or failed; a skipped or unchanged task is one line less.
 _SHORT = {"ANSIBLE_DISPLAY_OK_HOSTS": "false", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false"}
+_END = 8_000  # characters
 _RECAP = re.compile(r"^(\S+)\s+: (ok=\d+.*)$", re.MULTILINE)
 
 
@@ -92,7 +93,8 @@ def read_recap(output: str) -> dict[str, dict[str, int]]:
 
 
 def succeed(result: Result, what: str) -> Result:
-    """Return result, or raise Problem if the play failed or reached no host."""
+    """Return result, or raise Problem with the end of its output if the play failed or reached no host."""
     if result.code != 0 or not result.recap:
-        raise Problem(what, "must succeed", f"exit {result.code}", "the message above says what to do")
+        end = result.output[-_END:]
+        raise Problem(what, "must succeed", f"exit {result.code}", f"see the end of its output:\n{end}")
     return result
