@@ -1,0 +1,145 @@
+"""Whether two hosts make a standby pair: compared on the control node, since no host sees both.
+
+``python -m dlskit.pair`` reads what compare() takes as JSON from standard input and prints what it returns as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dlsctl import STANDBY_REFUSES, Problem
+
+
+@dataclass(frozen=True)
+class Host:
+    """One host of a pair, as the inventory and a look at it have it.
+
+    version, checksum: of the release that the inventory names, empty where it names none.
+    look: what ``dlsctl preflight`` saw there; empty where it was not looked at.
+    lost: whether this run was to change the host, and will not: it was refused, or did not answer.
+    """
+
+    name: str
+    version: str = ""
+    checksum: str = ""
+    look: Mapping[str, Any] = field(default_factory=dict)
+    lost: bool = False
+
+
+@dataclass(frozen=True)
+class Pair:
+    """This host, the other one, and what the inventory says of both.
+
+    modes: dls_server_mode by host, of every host that names these URLs. urls: the main's, then the standby's.
+    max_clock_skew: seconds by which the two clocks may differ.
+    """
+
+    own: Host
+    other: Host
+    modes: Mapping[str, str]
+    urls: tuple[str, str]
+    max_clock_skew: int
+
+    @property
+    def mode(self) -> str:
+        """What this host is to be: main or standby."""
+        return self.modes[self.own.name]
+
+
+def compare(pair: Pair) -> dict[str, Any]:
+    """What is wrong with a pair, as texts.
+
+    Returns {problems: what must be mended before anything is changed, findings: what an installed pair does wrong,
+    checked: which part of a pair was checked, in words}.
+    """
+    problems = list(incomplete(pair) or differences(pair))
+    findings = list(faults(pair)) if pair.own.look.get("pair") else []
+    beside = "compared with {}" if pair.other.look else "but {} was not asked"
+    checked = f"as {pair.mode} of its pair, {beside.format(pair.other.name or 'the other host')}"
+    return {"problems": list(map(str, problems)), "findings": list(map(str, findings)), "checked": checked}
+
+
+def incomplete(pair: Pair) -> list[Problem]:
+    """The one problem of a pair that is none, else nothing."""
+    if sorted(pair.modes.values()) == ["main", "standby"]:
+        return []
+    rule = (
+        "must be main on one host and standby on one other with the same dls_server_main_url and dls_server_standby_url"
+    )
+    got = ", ".join(f"{mode} on {name}" for name, mode in pair.modes.items())
+    hint = "name the other host of the pair in the inventory, and set both URLs once for the two"
+    return [Problem("dls_server_mode", rule, got or "no host", hint)]
+
+
+def differences(pair: Pair) -> Iterator[Problem]:
+    """What must be the same on both hosts before anything is changed."""
+    own, other = pair.own, pair.other
+    if other.lost:
+        hint = f"see what is said of {other.name}, or leave it out with --limit {own.name}"
+        yield Problem(
+            other.name,
+            f"must be fit for this run, as the other host of {own.name}'s pair",
+            "a refusal or no answer",
+            hint,
+        )
+    for variable, here, there in (
+        ("dls_server_version", own.version, other.version),
+        ("dls_server_archive_checksum", own.checksum, other.checksum),
+    ):
+        if here != there:
+            got = f"{here or 'nothing'}, and {there or 'nothing'} on {other.name}"
+            hint = "set it once for the two, for example in group_vars/dls.yml"
+            yield Problem(variable, "must be the same on both hosts of a pair", got, hint)
+    if own.look and other.look:
+        ahead = own.look["clock_skew"] - other.look["clock_skew"]
+        if abs(ahead) > pair.max_clock_skew:
+            rule = f"must be within dls_server_max_clock_skew = {pair.max_clock_skew} s of {other.name}'s"
+            yield Problem("clock", rule, f"{ahead:+.1f} s", "synchronize both clocks, for example with chrony")
+
+
+def faults(pair: Pair) -> Iterator[Problem]:
+    """What an installed pair does wrong, seen from this host."""
+    own, other, seen = pair.own.look, pair.other.look, pair.own.look["pair"]
+    release = own["current"] or "none"
+    if other and other["current"] != own["current"]:
+        got = f"{release}, and {other['current'] or 'none'} on {pair.other.name}"
+        yield Problem(
+            "release", "must be the same on both hosts of a pair", got, "run the install playbook on both hosts"
+        )
+    wanted = ["self", pair.urls[1]] if pair.mode == "main" else [pair.urls[0], "self"]
+    if seen["servers"] != wanted:
+        rule = f"must mirror that of the pair's other host and name this one as its {pair.mode}"
+        got = f"servers {json.dumps(seen['servers'])}"
+        yield Problem("dls.json", rule, got, "run the install playbook on both hosts")
+    clients = seen["clients"]
+    if not clients:
+        return
+    if seen["role"] == "main" and clients["error"] == STANDBY_REFUSES:
+        got = f"{clients['text']}, as of a standby or of a server that is not ready"
+        yield Problem("main", "must serve clients", got, "see its log, then restart it with: dlsctl restart")
+    # The main works where it is healthy, or answers clients on the standby's host.
+    if (
+        seen["role"] == "standby"
+        and clients["error"] != STANDBY_REFUSES
+        and (seen["main"]["error"] is not None or (other and other["healthy"]))
+    ):
+        rule = f"must refuse clients with error {STANDBY_REFUSES} while the main works"
+        hint = (
+            f"the standby must reach {seen['servers'][0]}: from this host it gives {seen['main']['text']};"
+            " check its name, route, certificate, and dls_server_allowed_networks on both hosts"
+        )
+        yield Problem("standby", rule, clients["text"], hint)
+
+
+def read(document: Mapping[str, Any]) -> Pair:
+    """The pair that a JSON document describes: the fields of Pair, with `own` and `other` as those of Host."""
+    hosts = {side: Host(**document[side]) for side in ("own", "other")}
+    return Pair(**{**document, **hosts, "urls": tuple(document["urls"])})
+
+
+if __name__ == "__main__":
+    print(json.dumps(compare(read(json.load(sys.stdin)))))
