@@ -1881,7 +1881,7 @@ def uses_filter(inst: Installation) -> bool:
 
 
 def filter_table(inst: Installation) -> str:
-    return "dlsctl_" + re.sub("[^A-Za-z0-9]", "_", inst.service)
+    return "dlsctl_" + re.sub("[^A-Za-z0-9_.-]", "_", inst.service)
 
 
 def filter_rules(inst: Installation) -> List[str]:
@@ -2667,7 +2667,6 @@ def look(spec: Spec, inst: Installation) -> Dict[str, Any]:
         "running": is_running(now) if current else False,
         "error": portal_error(now, now.release()) if current else "not installed",
         "enabled": is_enabled(inst),
-        "steps": pending_steps(inst, current),
         "differs": [item["path"] for item in expected if not is_as_expected(item)],
         "present": [path for path in [inst.kit] + [item["path"] for item in expected] if os.path.exists(path)],
         "files": [as_it_is(item) for item in expected if not item.get("self")],
@@ -2680,6 +2679,9 @@ def look(spec: Spec, inst: Installation) -> Dict[str, Any]:
         "clock_skew": round(time.time() - spec["epoch"], 1),
     }
     seen.update(look_at_packages(spec.get("packages", []), os_family()), healthy=seen["error"] is None)
+    seen["steps"] = pending_steps(inst, current)
+    if seen["running"] and inst.unit_path() in seen["differs"] and {"step": "restart"} not in seen["steps"]:
+        seen["steps"].append({"step": "restart"})
     return seen
 
 

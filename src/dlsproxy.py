@@ -127,6 +127,7 @@ def value_problems(spec: Spec) -> Iterator[Problem]:
         "name the networks of the administrators in CIDR form",
     )
     yield from each(values, "admin_networks", network_problem)
+    yield from together_problems(values.get(PREFIX + "admin_networks") or [])
     yield from dlsfirewall.value_problems(values)
     yield from client_path_problems(spec)
     if values.get(PREFIX + "kind") == "snippet":
@@ -144,6 +145,19 @@ def each(values: Dict[str, Any], short: str, broken: Callable[[str], Optional[st
         if text:
             yield Refused(PREFIX + short, text, repr(item), set_hint(PREFIX + short))
         seen.add(item.lower())
+
+
+def together_problems(networks: Sequence[str]) -> Iterator[Problem]:
+    """Networks none of which is the whole internet, though all of them together are."""
+    with contextlib.suppress(ValueError):  # said already
+        known = [network_of(text) for text in networks]
+        if any(network.prefixlen == 0 for network in known):
+            return
+        for version in (4, 6):
+            merged = ipaddress.collapse_addresses(network for network in known if network.version == version)  # type: ignore[type-var]
+            if any(network.prefixlen == 0 for network in merged):
+                name = PREFIX + "admin_networks"
+                yield Refused(name, "must not be the whole internet", ", ".join(networks), set_hint(name))
 
 
 def port_clashes(values: Dict[str, Any]) -> Iterator[Problem]:
@@ -494,6 +508,18 @@ def selinux_commands(
 # --- The proxy: what the variables want of this host, and what it lacks ---
 
 
+# Text before the first line of a PEM is no part of it.
+MARK = "# Written by role dls_proxy, which removes it together with the proxy.\n"
+
+
+def is_marked(path: str) -> bool:
+    """Whether a file is there that this role has written."""
+    try:
+        return (read_bytes(path) or b"").startswith(MARK.encode())
+    except Refused:
+        return False
+
+
 class Proxy:
     """What the variables say of one proxy, and the files it consists of."""
 
@@ -522,15 +548,20 @@ class Proxy:
 
     def files(self) -> List[Dict[str, Any]]:
         """The files this proxy owns, as they should be, configuration last; content None: it should not be there."""
-        texts = [text.strip() + "\n" if text else None for text in self.given]
+        if self.entry == "uninstall":
+            return [{"path": path, "content": None} for path in [*self.written(), self.configuration["path"]]]
+        given = zip((self.certificate_path, self.key_path), ("0644", "0600"), self.given) if self.tls else ()
         items = [
-            {"path": self.certificate_path, "mode": "0644", "content": texts[0]},
-            {"path": self.key_path, "mode": "0600", "content": texts[1]},
+            {"path": path, "mode": mode, "content": MARK + text.strip() + "\n"} for path, mode, text in given if text
         ]
-        removed = self.entry == "uninstall"
-        owned = items if self.tls and (all(texts) or (removed and self.self_signed)) else []
-        owned = [*owned, self.configuration]
-        return [dict(item, content=None) for item in owned] if removed else owned
+        return [*items, self.configuration]
+
+    def written(self) -> List[str]:
+        """The certificate and key on this host that this role has written, whatever the variables say by now."""
+        configuration = (read_bytes(self.configuration["path"]) or b"").decode(errors="replace")
+        used = re.findall(r"^\s*ssl_certificate(?:_key)? (/\S+);$", configuration, re.MULTILINE)
+        paths = dict.fromkeys([self.certificate_path, self.key_path, *used])
+        return [path for path in paths if is_marked(path)]
 
     def firewall(self) -> dlsfirewall.Settings:
         """What the host's firewall shall let through. Raises Refused for a port of the server."""
@@ -644,7 +675,8 @@ def default_problems(proxy: Proxy, port: int, there: Sequence[Site]) -> Iterator
 def preflight(spec: Spec) -> Dict[str, Any]:
     """All that is wrong at once, and the look at the host: {problems, look}. Changes nothing."""
     problems = list(variable_problems(spec))
-    problems += value_problems(spec)
+    needed = {PREFIX + "tls_certificate_path", PREFIX + "tls_key_path"} if spec["entry"] == "uninstall" else None
+    problems += [problem for problem in value_problems(spec) if needed is None or problem.what in needed]
     bad = {problem.what.split("/")[0] for problem in problems} & set(spec["options"])
     # The host can still be looked at: for what is wrong, its default stands in.
     spec["values"].update({name: spec["options"][name].get("default") for name in bad})
@@ -670,6 +702,12 @@ def look(spec: Spec, problems: List[Problem]) -> Dict[str, Any]:
         notes.append(
             "{}tls_self_signed: the certificate is worth nothing outside a test network: browsers refuse it\n"
             "HINT: have one issued, and give it as {}tls_certificate".format(PREFIX, PREFIX)
+        )
+    beside = [network for network in proxy.values.get("dls_server_allowed_networks") or [] if network != "localhost"]
+    if beside and proxy.entry == "main":
+        notes.append(
+            "dls_server_allowed_networks: lets {} past the proxy to the server's port, portal included\n"
+            "HINT: leave it at [localhost] on a host with a proxy".format(", ".join(beside))
         )
     firewall = dlsfirewall.Look("none", [])
     try:
@@ -842,7 +880,7 @@ def change_files(proxy: Proxy, steps: Sequence[str], undo: Undo) -> None:
             undo.keep(path)
         if verb == "remove":
             remove(path)
-            if path == proxy.key_path:
+            if path in (proxy.certificate_path, proxy.key_path):
                 remove_empty(os.path.dirname(path))
     for item in items:
         if item["content"] is not None:
@@ -883,8 +921,8 @@ def make_certificate(proxy: Proxy, undo: Undo) -> None:
         if code:
             raise Problem("openssl", "must make a certificate", output.strip()[-300:], "give one instead")
         remove(proxy.key_path)  # a run that dies here leaves no pair of which one is new: the next run makes another
-        write_atomic(proxy.certificate_path, read_bytes(made[0]) or b"", 0o644)
-        write_atomic(proxy.key_path, read_bytes(made[1]) or b"", 0o600)
+        for source, path, mode in zip(made, (proxy.certificate_path, proxy.key_path), (0o644, 0o600)):
+            write_atomic(path, MARK.encode() + (read_bytes(source) or b""), mode)
 
 
 def judge(proxy: Proxy) -> None:

@@ -178,9 +178,33 @@ def test_removed_welcome_page_comes_back_as_the_link_it_was(tmp_path: Path) -> N
 
 def test_certificate_that_certbot_has_put_there_is_left_to_it(spec: dict[str, Any], tmp_path: Path) -> None:
     spec["entry"] = "uninstall"
-    (tmp_path / "conf.d").mkdir()
-    (tmp_path / "conf.d/dls.conf").write_text("x")
+    for name in ("conf.d/dls.conf", "tls/certificate.pem", "tls/key.pem"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x")
     assert dlsproxy.apply(spec, check=True) == [f"remove {tmp_path}/conf.d/dls.conf", "reload nginx"]
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["", "variables name other paths by now"])
+def test_what_the_role_has_written_goes_with_the_proxy_though_no_variable_tells_of_it(
+    site: dict[str, Any], tmp_path: Path, moved: bool
+) -> None:
+    folder = tmp_path / "tls"
+    site["configuration"]["content"] = (
+        f"    ssl_certificate {folder}/certificate.pem;\n    ssl_certificate_key {folder}/key.pem;\n"
+    )
+    dlsproxy.apply(site, check=False)
+    site["entry"] = "uninstall"
+    for name in ("server_names", "tls_certificate", "tls_key"):
+        del site["values"]["dls_proxy_" + name]
+    site["options"] = {name: {**option, "required": False} for name, option in site["options"].items()}
+    if moved:
+        site["values"]["dls_proxy_tls_key_path"] = f"{tmp_path}/elsewhere/key.pem"
+        site["values"]["dls_proxy_tls_certificate_path"] = f"{tmp_path}/elsewhere/certificate.pem"
+    removed = {step for step in dlsproxy.apply(site, check=False) if step.startswith("remove")}
+    assert removed == {
+        f"remove {path}" for path in (folder / "certificate.pem", folder / "key.pem", tmp_path / "conf.d/dls.conf")
+    }
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,11 @@ VALUES = [
     ("admin_networks", ["::/0"], "must not be the whole internet, got '::/0'"),
     (
         "admin_networks",
+        ["0.0.0.0/1", "10.0.0.0/8", "128.0.0.0/1"],
+        "must not be the whole internet, got 0.0.0.0/1, 10.0.0.0/8, 128.0.0.0/1",
+    ),
+    (
+        "admin_networks",
         ["10.0.0.5/24"],
         "must have no bits set behind the length, as 10.0.0.0/24 has, got '10.0.0.5/24'",
     ),
