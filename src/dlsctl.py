@@ -957,6 +957,7 @@ class Installation:
         self.kit = os.path.join(self.home, "kit")
         self.current_link = os.path.join(self.home, "current")
         self.console_log = os.path.join(self.kit, "console.log")
+        self.renewal_flag = os.path.join(self.kit, "renewing-address-filter")  # there while systemd is made to renew it
 
     @classmethod
     def load(cls, path: str) -> "Installation":
@@ -2008,6 +2009,10 @@ def confirm_access(inst: Installation) -> None:
         unload_filter(inst)
 
 
+RUNTIME_PROPERTIES = "/run/systemd/system.control/{}.d"  # where `systemctl set-property --runtime` keeps a unit's
+ADDRESS_FILTER = ("IPAddressAllow", "IPAddressDeny")  # properties of a unit, systemd.resource-control(5)
+
+
 def require_address_filter(inst: Installation) -> None:
     """Raise Problem where this process, inside the unit, can send to an address that systemd should keep from it.
 
@@ -2027,6 +2032,39 @@ def require_address_filter(inst: Installation) -> None:
             "a datagram sent to " + address,
             "set dls_server_port_filter: nftables",
         )
+
+
+def needs_reload(inst: Installation) -> bool:
+    """Whether systemd has not read the unit as it is, or may filter the server's addresses by an earlier one."""
+    return unit_properties(inst.service).get("NeedDaemonReload") == "yes" or os.path.exists(inst.renewal_flag)
+
+
+def renew_address_filter(inst: Installation, live: bool) -> None:
+    """Let systemd read the unit, and with `live` filter the running server's addresses by it without a restart.
+
+    For the latter daemon-reload was enough up to systemd 252; with 255 and 257 a running unit keeps its filter until
+    its properties are set at run time.
+    """
+    unit = inst.service + ".service"
+    folder = RUNTIME_PROPERTIES.format(unit)
+    overrides = {name: os.path.join(folder, "50-{}.conf".format(name)) for name in ADDRESS_FILTER}
+
+    def take_back() -> None:
+        for path in overrides.values():
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
+
+    write_atomic(inst.renewal_flag, b"")
+    take_back()  # of a run that was killed in between
+    systemctl("daemon-reload")
+    if live:
+        wanted = systemctl("show", unit, "--property=" + ",".join(ADDRESS_FILTER)).split("\n")
+        systemctl("set-property", "--runtime", unit, *filter(None, wanted))
+        take_back()
+        systemctl("daemon-reload")
+    os.unlink(inst.renewal_flag)
 
 
 def require_configured_ports(inst: Installation, record: Release) -> None:
@@ -2441,7 +2479,7 @@ def plan(inst: Installation, version: Optional[str] = None) -> List[Step]:
         steps.append({"step": "filter", "path": "inet " + filter_table(inst)})
     if not is_enabled(inst):
         steps.append({"step": "enable", "path": inst.unit_path()})
-    elif inst.supervisor == "systemd" and unit_properties(inst.service).get("NeedDaemonReload") == "yes":
+    elif inst.supervisor == "systemd" and needs_reload(inst):
         steps.append({"step": "reload", "path": inst.unit_path()})  # systemd filters addresses anew without a restart
     if current is None:
         steps.append({"step": "use", "version": version})
@@ -2500,7 +2538,7 @@ def prepare_start(inst: Installation, names: List[str]) -> None:
     if "filter" in names:
         load_filter(inst, *(["--check"] if "restart" in names else []))
     if "reload" in names:
-        systemctl("daemon-reload")
+        renew_address_filter(inst, live="restart" not in names)
     if "start" in names or "restart" in names:
         rehearse(inst)
 
@@ -2763,7 +2801,7 @@ def expected_content(item: Dict[str, Any]) -> Optional[bytes]:
 
 
 def own_source() -> bytes:
-    """This program's text; SOURCE holds it where an engine has piped it through Python."""
+    """This program's text; SOURCE holds it where an engine has piped it through Python (see piped.py)."""
     piped = globals().get("SOURCE")
     return piped.encode() if piped else read_bytes(os.path.realpath(__file__)) or b""
 
@@ -3271,8 +3309,9 @@ def installation_of(spec: Spec) -> Installation:
 # --- Command line ---
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> int:
-    options = parser().parse_args(arguments)
+def main(arguments: Optional[Sequence[str]] = None, spec: Optional[Spec] = None) -> int:
+    """Run the command line, by default that of this process; returns the exit code. `spec`: what an engine asks."""
+    options = parser().parse_args(arguments, argparse.Namespace(spec=spec))
     if not getattr(options, "verb", None):
         parser().print_help()
         return EXIT_USAGE
@@ -3397,7 +3436,6 @@ def parser() -> argparse.ArgumentParser:
         (verb_prepare, "write this program and the configuration that an engine has rendered"),
     ):
         entry = verb(function, text)
-        entry.add_argument("--spec", required=True, metavar="JSON")
         entry.add_argument("--check", action="store_true", help="only say what would be done")
     return top
 
@@ -3593,13 +3631,19 @@ def verb_run(options: argparse.Namespace) -> Answer:
     return EXIT_OK, {"pid": pid}, "the server's main process is {}".format(pid)
 
 
+def read_spec(options: argparse.Namespace) -> Spec:
+    """What an engine asks: given to main, or JSON on standard input."""
+    spec: Spec = json.load(sys.stdin) if options.spec is None else options.spec
+    return spec
+
+
 def verb_prepare(options: argparse.Namespace) -> Answer:
-    changes = prepare(json.loads(options.spec), options.check)
+    changes = prepare(read_spec(options), options.check)
     return EXIT_OK, {"changed": bool(changes), "changes": changes}, "\n".join(changes) or "nothing to do"
 
 
 def verb_preflight(options: argparse.Namespace) -> Answer:
-    answer = preflight(json.loads(options.spec))
+    answer = preflight(read_spec(options))
     text = "\n".join(problem["text"] for problem in answer["problems"])
     return (EXIT_REFUSED if text else EXIT_OK), answer, text or "ready"
 

@@ -145,7 +145,7 @@ def test_the_launcher_ends_with_the_status_of_its_child(command: str, status: in
 def test_the_launcher_passes_signals_on_and_waits_for_its_child(sign: signal.Signals) -> None:
     child = "trap 'sleep 0.2; echo ended; exit 7' TERM; echo ready; while :; do sleep 0.05; done"
     # A job that a shell put in the background ignores SIGINT, and no shell below it could trap it again.
-    command = ["env", "--default-signal", LAUNCHER, "sh", "-c", child]
+    command = ["env", "--default-signal", str(LAUNCHER), "sh", "-c", child]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as launcher:
         try:
             assert launcher.stdout

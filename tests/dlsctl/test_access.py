@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -168,3 +169,54 @@ def test_rule_that_somebody_has_put_between_ours_is_noticed(
     monkeypatch.setattr(dlsctl, "run", lambda argv: (0, listing))
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert dlsctl.filter_is_loaded(site.installation) is loaded
+
+
+class Systemd:
+    """What systemctl is asked, with the folder of run-time properties as `set-property` leaves it."""
+
+    def __init__(self, overrides: Path, fails_at: str = "") -> None:
+        self.asked: list[tuple[str, ...]] = []
+        self.overrides, self.fails_at = overrides, fails_at
+
+    def __call__(self, *words: str) -> str:
+        self.asked.append(words)
+        if words[0] == "set-property":
+            self.overrides.mkdir(parents=True)
+            for word in words[3:]:
+                (self.overrides / f"50-{word.split('=')[0]}.conf").touch()
+        if words[0] == self.fails_at:
+            raise dlsctl.Problem(words[0], "must succeed")
+        return "IPAddressAllow=127.0.0.0/8\nIPAddressDeny=\n" if words[0] == "show" else ""
+
+
+@pytest.fixture
+def overrides(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    Path(site.installation.kit).mkdir(parents=True)
+    folder = tmp_path / "system.control"
+    monkeypatch.setattr(dlsctl, "RUNTIME_PROPERTIES", str(folder) + "/{}.d")
+    return folder / f"{site.installation.service}.service.d"
+
+
+def test_running_server_is_filtered_anew_and_no_run_time_property_outlives_that(
+    site: Site, overrides: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systemd = Systemd(overrides)
+    monkeypatch.setattr(dlsctl, "systemctl", systemd)
+    dlsctl.renew_address_filter(site.installation, live=True)
+    values = ("IPAddressAllow=127.0.0.0/8", "IPAddressDeny=")
+    assert ("set-property", "--runtime", f"{site.installation.service}.service", *values) in systemd.asked
+    assert [words[0] for words in systemd.asked] == ["daemon-reload", "show", "set-property", "daemon-reload"]
+    assert not overrides.exists()
+    assert not dlsctl.needs_reload(site.installation)
+
+
+def test_renewal_that_was_cut_off_is_due_again(site: Site, overrides: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dlsctl, "systemctl", Systemd(overrides, "set-property"))
+    with pytest.raises(dlsctl.Problem):
+        dlsctl.renew_address_filter(site.installation, live=True)
+    assert dlsctl.needs_reload(site.installation)
+    assert overrides.exists()
+    monkeypatch.setattr(dlsctl, "systemctl", Systemd(overrides))
+    dlsctl.renew_address_filter(site.installation, live=False)
+    assert not overrides.exists()
+    assert not dlsctl.needs_reload(site.installation)

@@ -392,10 +392,13 @@ def test_program_piped_through_python_can_write_itself_and_takes_no_module_of_th
 ) -> None:
     program = Path(dlsctl.__file__)
     (tmp_path / "argparse.py").write_text("raise SystemExit('taken')\n")
-    spec = json.dumps({"files": [{"path": str(tmp_path / "dlsctl"), "mode": "0755", "self": True}]})
-    piped = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__dls_server_piped"]
-    command = [*piped, "prepare", "--json", f"--spec={spec}"]
-    subprocess.run(command, input=program.read_bytes(), check=True, cwd=tmp_path)
+    document = {
+        "modules": [("dlsctl", program.read_text())],
+        "arguments": ["prepare", "--json"],
+        "spec": {"files": [{"path": str(tmp_path / "dlsctl"), "mode": "0755", "self": True}]},
+    }
+    command = ["python3", "-I", "-c", program.with_name("piped.py").read_text()]
+    subprocess.run(command, input=json.dumps(document).encode(), check=True, cwd=tmp_path)
     assert (tmp_path / "dlsctl").read_bytes() == program.read_bytes()
 
 
