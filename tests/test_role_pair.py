@@ -137,13 +137,13 @@ def test_a_host_whose_partner_is_refused_is_left_alone(pair: Pair) -> None:
 
 
 def skewed(folder: Path, ahead: dict[str, int]) -> dict[str, str]:
-    """An environment whose python3 sees a clock that is ahead by so many seconds when its arguments hold the mark."""
+    """An environment whose python3 sees a clock that is ahead by so many seconds when it is asked with the mark."""
     real = shutil.which("python3")
     cases = "\n".join(f"*{shlex.quote(mark)}*) ahead={seconds} ;;" for mark, seconds in ahead.items())
     (folder / "python3").write_text(
-        f'#!/bin/sh\nahead=0\ncase "$*" in\n{cases}\nesac\n'
-        f'[ "$1 $2" = "-I -c" ] || exec {real} "$@"\ncode=$3\nshift 3\n'
-        f'exec {real} -I -c "import time; now = time.time; time.time = lambda: now() + $ahead; $code" "$@"\n'
+        f'#!/bin/sh\n[ "$1 $2" = "-I -c" ] || exec {real} "$@"\nasked=$(cat)\nahead=0\n'
+        f'case "$asked" in\n{cases}\nesac\ncode=$3\nprintf %s "$asked" |\n'
+        f'{real} -I -c "import time; now = time.time; time.time = lambda: now() + $ahead; $code"\n'
     )
     (folder / "python3").chmod(0o755)
     return {"PATH": f"{folder}:{os.environ['PATH']}"}
