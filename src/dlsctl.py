@@ -2119,6 +2119,21 @@ def url_parts(text: str) -> Optional[Tuple[str, str, int, str]]:
     return (url.scheme, url.hostname, port, url.path.rstrip("/")) if url.hostname else None
 
 
+def handshake(path: str) -> str:
+    """The request target of a client's first question below a server URL's path, for a code that nobody has."""
+    ext = urllib.parse.quote(base64.b64encode(json.dumps(NOBODY).encode()), safe="")
+    return "{}/auth/?ext={}".format(path, ext)
+
+
+def error_code(status: int, body: bytes) -> Optional[int]:
+    """The server's error code in an answer, or None; clients take an error for one only where the status is not 200."""
+    try:
+        code = json.loads(body.decode())["errorCode"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return code if status != 200 and isinstance(code, int) and not isinstance(code, bool) else None
+
+
 def client_answer(url: str, timeout: float = 5) -> Dict[str, Any]:
     """What a client gets that calls the server at `url`: {error: the server's error code or None, text: in words}.
 
@@ -2128,24 +2143,19 @@ def client_answer(url: str, timeout: float = 5) -> Dict[str, Any]:
     if parts is None:
         return {"error": None, "text": "no http(s) URL"}
     scheme, host, port, path = parts
-    ext = urllib.parse.quote(base64.b64encode(json.dumps(NOBODY).encode()), safe="")
     kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
     connection = kind(host, port, timeout=timeout)
     try:
         with deadline(timeout):
-            connection.request("GET", "{}/auth/?ext={}".format(path, ext), headers={"Accept": "*/*"})
+            connection.request("GET", handshake(path), headers={"Accept": "*/*"})
             response = connection.getresponse()
             status, body = response.status, response.read(1 << 16)
     except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: a wrong certificate, Python 3.6
         return {"error": None, "text": words_of(error)}
     finally:
         connection.close()
-    try:
-        code = json.loads(body.decode())["errorCode"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        code = None
-    # Clients take an error for one only in an answer that is not 200.
-    if status == 200 or not isinstance(code, int) or isinstance(code, bool):
+    code = error_code(status, body)
+    if code is None:
         return {"error": None, "text": "status {} without an error code".format(status)}
     return {"error": code, "text": "error {}".format(code)}
 

@@ -18,6 +18,7 @@ from dlskit import __version__
 from dlskit.commands import JSON_WANTED
 from dlskit.commands.archive import archive
 from dlskit.commands.completion import completion
+from dlskit.commands.probe import probe
 
 
 class Kit(click.Group):
@@ -104,3 +105,4 @@ def main(debug: bool) -> None:
 
 main.add_command(archive)
 main.add_command(completion)
+main.add_command(probe)

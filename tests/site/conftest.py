@@ -30,6 +30,7 @@ class Site:
     folder: Path
     secrets: list[str]
     certificates: dict[str, str]
+    authority: str
     output: str = ""
 
     def __post_init__(self) -> None:
@@ -102,7 +103,7 @@ def write_inventory(lab: hosts.Lab, folder: Path) -> Site:
     address = {host.name: host.address for host in hosts.read_hosts(lab)}
     issued = {name: issue(address[name], address[name], issuer=authority) for name in address}
     secrets = [line for pair in issued.values() for line in pair.key.splitlines()[1:3]]
-    found = Site(lab, folder, secrets, {name: pair.pem + authority.pem for name, pair in issued.items()})
+    found = Site(lab, folder, secrets, {name: pair.pem + authority.pem for name, pair in issued.items()}, authority.pem)
     password = folder / "vault-password"
     password.write_text("vault-canary-4b1d\n")
     found.secrets.append("vault-canary-4b1d")

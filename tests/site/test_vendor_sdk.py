@@ -1,14 +1,15 @@
 """A client of the vendor's SDK reaches the pair through TLS, main first, as client-side observations say it does."""
 
-import base64
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from dlskit.cli import main
+from dlskit.probe import sdk
 from tests.checkout.paths import CACHE
 from tests.site.conftest import MAIN, STANDBY, Site
 
@@ -16,8 +17,6 @@ pytestmark = pytest.mark.slow
 
 SDK = "dbr==9.6.60.1"
 LOG = "/var/log/nginx/dls-access.log"
-# A handshake code that nobody has: a server's answer to it takes no device's place.
-KEY = {"handshakeCode": "100000-100000001", "organizationID": "100000"}
 
 
 @pytest.fixture(scope="module")
@@ -37,63 +36,59 @@ def python(pair: Site) -> Path:
     return path
 
 
-def ask(python: Path, home: Path, urls: dict[str, str]) -> str:
-    """Let the SDK ask for a license; returns the error code and the message it ends with."""
-    key = "DLS2" + base64.b64encode(json.dumps(KEY | urls, separators=(",", ":")).encode()).decode()
-    home.mkdir()
-    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    script = Path(__file__).with_name("sdk.py")
-    done = subprocess.run(
-        [str(python), str(script)],
-        input=key,
-        env=environment | {"HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=70,
-        check=True,
-    )
-    return done.stdout.strip()
-
-
 def answered(site: Site, name: str) -> list[str]:
     """Method, path and status of what a host's proxy has passed on, as its log has it."""
     lines = site.shell(name, f"cat {LOG}; : >{LOG}").splitlines()
     return [line for line in lines if "/dls/auth/" in line and site.hosts[STANDBY].address + " [" not in line]
 
 
-def test_sdk_gets_the_main_s_answer_and_the_standby_s_when_the_main_is_gone(
-    pair: Site, python: Path, tmp_path: Path
-) -> None:
-    urls = {"mainServerURL": pair.url(MAIN), "standbyServerURL": pair.url(STANDBY).rstrip("/")}
+def test_sdk_gets_the_main_s_answer_and_the_standby_s_when_the_main_is_gone(pair: Site, python: Path) -> None:
+    urls = [pair.url(MAIN), pair.url(STANDBY).rstrip("/")]
     for name in (MAIN, STANDBY):
         pair.shell(name, f": >{LOG}")
 
-    said = ask(python, tmp_path / "up", urls)
-    assert said.startswith("-20003 ")
-    assert "handshake" in said.lower()
+    code, message = sdk.start(str(python), sdk.key(urls))
+    assert code == -20003
+    assert "handshake" in message.lower()
     (line,) = answered(pair, MAIN)
     assert ' "GET https://' in line
     assert '/dls/auth/" 400 ' in line
     assert answered(pair, STANDBY) == []
 
-    assert "standby server refuses" in ask(python, tmp_path / "standby", {"mainServerURL": pair.url(STANDBY)})
+    assert "standby server refuses" in sdk.start(str(python), sdk.key([pair.url(STANDBY)])).message
     assert len(answered(pair, STANDBY)) == 1
 
     pair.shell(MAIN, "dlsctl stop")
     try:
         pair.shell(STANDBY, "until dlsctl status --json | grep -q '\"refuses_clients\": false'; do sleep 0.2; done")
-        said = ask(python, tmp_path / "down", urls)
-        assert "handshake" in said.lower()
+        assert "handshake" in sdk.start(str(python), sdk.key(urls)).message.lower()
         assert '/dls/auth/" 502 ' in answered(pair, MAIN)[0]
         assert '/dls/auth/" 400 ' in answered(pair, STANDBY)[0]
     finally:
         pair.shell(MAIN, "dlsctl start")
 
 
-def test_no_log_holds_the_query_that_carries_the_session_password(pair: Site, python: Path, tmp_path: Path) -> None:
-    urls = {"mainServerURL": pair.url(MAIN), "standbyServerURL": pair.url(STANDBY)}
+def test_probe_finds_the_pair_as_clients_do_and_what_is_wrong_with_it(pair: Site, python: Path) -> None:
+    command = ["probe", pair.url(MAIN), pair.url(STANDBY), "--json", "--sdk", "--sdk-python", str(python)]
+    ca = pair.folder / "authority.pem"
+    ca.write_text(pair.authority)
+    run = CliRunner().invoke(main, [*command, "--ca-file", str(ca)])
+    told = json.loads(run.output)
+    assert [item for item in told["findings"] if item["verdict"] != "ok"] == []
+    assert run.exit_code == 0
+    assert [item["check"] for item in told["findings"]].count("sdk") == 4
+
+    run = CliRunner().invoke(main, [*command[:4], "--admin"])
+    failed = {
+        (item["check"], item["target"]) for item in json.loads(run.output)["findings"] if item["verdict"] == "failed"
+    }
+    assert failed == {(check, url) for check in ("tls", "portal") for url in command[1:3]}
+    assert run.exit_code == 4
+
+
+def test_no_log_holds_the_query_that_carries_the_session_password(pair: Site, python: Path) -> None:
     password = "session-canary-93c7"
-    ask(python, tmp_path / "home", {**urls, "sessionPassword": password})
+    sdk.start(str(python), sdk.key([pair.url(MAIN), pair.url(STANDBY)], sessionPassword=password))
     for name in (MAIN, STANDBY):
         logs = pair.shell(name, "cat /var/log/nginx/*; journalctl --no-pager -u nginx")
         assert "ext=" not in logs

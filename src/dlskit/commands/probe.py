@@ -1,0 +1,87 @@
+"""``dlskit probe``: what clients on this machine get from a license server, or a pair."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dlskit.commands import json_option
+
+
+@click.command("probe")
+@click.argument("main_url")
+@click.argument("standby_url", required=False)
+@click.option(
+    "--ca-file", type=click.Path(exists=True, dir_okay=False), help="Trust these authorities, not the system's."
+)
+@click.option("--origin", default="https://app.example", show_default=True, help="Origin of the web page that asks.")
+@click.option(
+    "--timeout", type=click.FloatRange(0.1, 120), default=15, show_default=True, help="Seconds for one answer."
+)
+@click.option(
+    "--warn-days", type=click.IntRange(0), default=30, show_default=True, help="Warn so long before a certificate ends."
+)
+@click.option("--admin", is_flag=True, help="This machine is an administrator's: it must reach the portal.")
+@click.option(
+    "--port",
+    "ports",
+    type=click.IntRange(1, 65535),
+    multiple=True,
+    help="Must not be reached; default: the ports of every release line.",
+)
+@click.option("--sdk", is_flag=True, help="Also ask with the vendor's SDK, which must be installed.")
+@click.option("--sdk-python", default=sys.executable, metavar="PATH", help="The Python that has the SDK.")
+@json_option
+def probe(main_url: str, standby_url: str | None, as_json: bool, **options: Any) -> int:
+    """Check MAIN_URL, and STANDBY_URL of a pair, as this machine sees them.
+
+    TLS, the answer to a client, what a web page may read, and that neither the admin portal nor the server's own ports
+    are reached. Exit code 0 if nothing failed, 4 if something did. Nothing is logged in, and no license is used.
+    """
+    import ssl  # noqa: PLC0415
+
+    from dlsctl import EXIT_OK, EXIT_UNHEALTHY  # noqa: PLC0415
+    from dlskit.probe import http  # noqa: PLC0415
+    from dlskit.probe import sdk as vendor  # noqa: PLC0415
+
+    settings = http.Settings(
+        trust=lambda: ssl.create_default_context(cafile=options["ca_file"]),
+        timeout=options["timeout"],
+        warn_days=options["warn_days"],
+        origin=options["origin"],
+        portal_expected=options["admin"],
+        ports=options["ports"] or own_ports(),
+    )
+    servers = [http.Server(url, settings) for url in (main_url, standby_url) if url]
+    roles = ("main", "standby") if standby_url else ("standalone",)
+    if options["sdk"]:
+        vendor.require(options["sdk_python"])
+    findings = []
+    asked = vendor.look(servers, options["sdk_python"]) if options["sdk"] else ()
+    for finding in chain(chain.from_iterable(map(http.look, servers, roles)), asked):
+        findings.append(finding)
+        show(finding, as_json)
+    failed = [finding for finding in findings if finding.verdict == http.FAILED]
+    if as_json:
+        click.echo(json.dumps({"ok": not failed, "findings": [dataclasses.asdict(finding) for finding in findings]}))
+    return EXIT_UNHEALTHY if failed else EXIT_OK
+
+
+def own_ports() -> tuple[int, ...]:
+    """The ports of the server itself in every release line."""
+    import yaml  # noqa: PLC0415
+
+    lines = [yaml.safe_load(path.read_text()) for path in (Path(__file__).parents[1] / "vendor").glob("*.yml")]
+    return tuple(sorted({port for line in lines for port in (line["server_port"], line["data_port"])}))
+
+
+def show(finding: object, as_json: bool) -> None:
+    """Print a line at once: the next one may take its time."""
+    if not as_json:
+        click.echo("{verdict:7}  {check:6}  {target}: {text}".format(**vars(finding)))
