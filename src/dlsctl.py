@@ -2248,6 +2248,9 @@ def free_bytes(path: str) -> int:
     return disk.f_bavail * disk.f_frsize
 
 
+UUID_FORM = r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+
+
 def identity() -> Dict[str, Any]:
     """The labels that the vendor binds a licence to, as far as this user can read them.
 
@@ -2270,6 +2273,50 @@ def identity() -> Dict[str, Any]:
         "machine_id_sha256": hashed(read_proc("/etc/machine-id")),
         "board_serial_sha256": hashed(read_proc("/sys/class/dmi/id/board_serial")),
     }
+
+
+def recorded_identity(inst: Installation) -> Dict[str, Any]:
+    """The labels that were seen first, and the server's `uuid` where somebody has told it; empty before the install."""
+    return read_json(os.path.join(inst.kit, "identity.json")) or {}
+
+
+def record_identity(inst: Installation, seen: Dict[str, Any]) -> None:
+    """Record what was not known yet; what was stays, and so does a label that only another user can read."""
+    known = recorded_identity(inst)
+    new = {label: value for label, value in seen.items() if value and not known.get(label)}
+    if new:
+        write_json(os.path.join(inst.kit, "identity.json"), {**seen, **known, **new}, 0o600)
+
+
+def identity_drift(inst: Installation, seen: Dict[str, Any]) -> List[Dict[str, str]]:
+    """The labels that are no more what was recorded: {label, was, now}. A further network card is no change."""
+    drift = []
+    for label, was in sorted(recorded_identity(inst).items()):
+        now = seen.get(label)
+        if not was or not now:
+            continue
+        if isinstance(was, dict):
+            gone = {name: value for name, value in was.items() if now.get(name) != value}
+            change = shown_macs(gone), shown_macs({name: now.get(name, "none") for name in gone})
+        else:
+            change = str(was), str(now)
+        if change[0] != change[1]:
+            drift.append({"label": label, "was": change[0], "now": change[1]})
+    return drift
+
+
+def shown_macs(macs: Dict[str, str]) -> str:
+    return ", ".join("{} {}".format(*pair) for pair in sorted(macs.items()))
+
+
+def drift_problem(change: Dict[str, str]) -> Problem:
+    return Problem(
+        change["label"],
+        "must stay {}, to which the vendor binds the licence".format(change["was"]),
+        change["now"],
+        "undo the change, or the licence may stop working and the vendor has to issue it anew; where that was done,"
+        " record what is there now with: dlsctl identity --accept",
+    )
 
 
 def hashed(text: Optional[str]) -> Optional[str]:
@@ -2584,8 +2631,7 @@ def apply(inst: Installation, version: Optional[str] = None) -> List[Step]:
         raise
     if "use" in names:
         point_current(inst, version)
-    if not os.path.exists(os.path.join(inst.kit, "identity.json")):
-        write_json(os.path.join(inst.kit, "identity.json"), identity(), 0o600)
+    record_identity(inst, identity())
     if "enable" in names:
         systemctl("daemon-reload")
         systemctl("enable", "--quiet", inst.service)
@@ -2723,6 +2769,7 @@ def look(spec: Spec, inst: Installation) -> Dict[str, Any]:
         "missing_folders": [path for path in spec.get("folders", []) if not os.path.isdir(path)],
         "sandbox": sandbox_announcement(spec, inst),
         "hidden": hidden_labels(inst, labels_in_sight(inst)),
+        "drift": identity_drift(inst, identity()),
         "missing_own_folders": [path for path in [*inst.folders(), inst.home] if not os.path.isdir(path)],
         "clock_skew": round(time.time() - spec["epoch"], 1),
     }
@@ -2756,6 +2803,7 @@ def findings(spec: Spec, inst: Installation, seen: Dict[str, Any]) -> List[str]:
     exposed = open_ports(inst) if inst.supervisor == "systemd" else []
     if exposed:
         found.append(open_problem(inst, exposed))
+    found += [drift_problem(change) for change in seen["drift"]]
     if seen["hidden"]:
         found.append(
             Problem(
@@ -3420,7 +3468,9 @@ def parser() -> argparse.ArgumentParser:
     verb(verb_state, "list what differs from the release's manifest: the server's state")
     verb(verb_verify, "check the installed files against the release's manifest")
     verb(verb_version, "print the version of the server")
-    verb(verb_identity, "print the hardware labels that a licence is bound to")
+    entry = verb(verb_identity, "print what a licence is bound to, and what of it has changed since it was recorded")
+    entry.add_argument("--uuid", help="the server's UUID, from its portal: recorded, or compared with the recorded one")
+    entry.add_argument("--accept", action="store_true", help="record what is there now in place of what was")
     entry = verb(verb_install, "unpack a vendor archive as a release")
     entry.add_argument("archive", metavar="FILE")
     for name, text in (
@@ -3567,11 +3617,21 @@ def verb_version(options: argparse.Namespace) -> Answer:
 def verb_identity(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     found = identity()
-    known = read_json(os.path.join(inst.kit, "identity.json"))
-    drift = sorted(key for key in found if known and found[key] and known[key] and found[key] != known[key])
-    shown_labels = dict(found, mac=", ".join("{} {}".format(*pair) for pair in sorted(found["mac"].items())))
+    if options.uuid:
+        if not re.fullmatch(UUID_FORM, options.uuid):
+            raise Refused("--uuid", "must be as the portal's home page shows it", options.uuid, "copy it from there")
+        found["uuid"] = options.uuid.upper()
+    if options.accept:
+        with locked(inst):
+            write_json(os.path.join(inst.kit, "identity.json"), {**recorded_identity(inst), **found}, 0o600)
+    elif options.uuid:
+        with locked(inst):
+            record_identity(inst, found)
+    known = recorded_identity(inst)
+    drift = identity_drift(inst, found)
+    shown_labels = dict(found, mac=shown_macs(found["mac"]), uuid=found.get("uuid") or known.get("uuid"))
     lines = ["{}: {}".format(key, value or "unknown") for key, value in sorted(shown_labels.items())]
-    lines += ["{}: differs from what was recorded at the install".format(key) for key in drift]
+    lines += [str(drift_problem(change)) for change in drift]
     in_sight = labels_in_sight(inst)
     hidden = hidden_labels(inst, in_sight)
     lines += ["{}: hidden from the server, which has seen it before".format(key) for key in hidden]

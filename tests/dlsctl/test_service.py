@@ -208,7 +208,48 @@ def test_identity_tells_when_a_recorded_label_has_changed(site: Site) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"processor": "another one"}))
     done = site.call("identity", check=False)
     assert done.returncode == dlsctl.EXIT_DIFFERS
-    assert "processor: differs" in done.stdout
+    assert "processor: must stay another one, to which the vendor binds the licence, got " in done.stdout
+    assert [change["label"] for change in site.ask("identity", "--accept")["drift"]] == []
+    assert site.ask("identity")["drift"] == []
+
+
+def test_identity_keeps_the_uuid_that_it_was_told_first(site: Site) -> None:
+    site.deploy()
+    uuid = "7FC3ECF0-FD30-27FB-8875-5EBDAA5498FF"
+    site.ask("identity", "--uuid", uuid.lower())
+    assert f"uuid: {uuid}" in site.call("identity").stdout
+    other = uuid.replace("7", "8")
+    done = site.call("identity", "--uuid", other, check=False)
+    assert done.returncode == dlsctl.EXIT_DIFFERS
+    assert f"uuid: must stay {uuid}, to which the vendor binds the licence, got {other}" in done.stdout
+    assert site.ask("identity")["recorded"]["uuid"] == uuid
+    assert site.call("identity", "--uuid", "1234", check=False).returncode == dlsctl.EXIT_REFUSED
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        ({"eth0": "02:00:00:00:00:01"}, {"eth0": "02:00:00:00:00:01", "eth1": "02:00:00:00:00:02"}, []),
+        ({"eth0": "02:00:00:00:00:01"}, {"eth0": "02:00:00:00:00:02"}, ["eth0 02:00:00:00:00:02"]),
+        ({"eth0": "1", "eth1": "2"}, {"eth1": "2"}, ["eth0 none"]),
+        ({"eth0": "1"}, {}, []),
+    ],
+    ids=["a further card", "another card", "a card that is gone", "nothing to be seen"],
+)
+def test_network_card_counts_as_changed_where_a_recorded_one_is_no_more(
+    site: Site, was: dict[str, str], now: dict[str, str], said: list[str]
+) -> None:
+    site.home.joinpath("kit").mkdir(parents=True)
+    dlsctl.record_identity(site.installation, {"mac": was})
+    drift = dlsctl.identity_drift(site.installation, {"mac": now})
+    assert [change["now"] for change in drift] == said
+
+
+def test_label_that_was_not_known_at_first_is_recorded_when_it_is(site: Site) -> None:
+    site.home.joinpath("kit").mkdir(parents=True)
+    dlsctl.record_identity(site.installation, {"processor": "one", "board_serial_sha256": None})
+    dlsctl.record_identity(site.installation, {"processor": "two", "board_serial_sha256": "ab"})
+    assert dlsctl.recorded_identity(site.installation) == {"processor": "one", "board_serial_sha256": "ab"}
 
 
 def test_every_verb_says_what_to_do_where_nothing_is_installed(site: Site) -> None:
