@@ -12,7 +12,8 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 RUNTIME = PROJECT["project"]["dependencies"]
-DEVELOPMENT = PROJECT["dependency-groups"]["dev"]
+# The tests have what the extra `portal` brings; the vendor's SDK is only there where a test asks for it.
+DEVELOPMENT = [*PROJECT["dependency-groups"]["dev"], *PROJECT["project"]["optional-dependencies"]["portal"]]
 
 
 def read_lock(name: str) -> dict[str, set[Version]]:

@@ -15,7 +15,8 @@ from docker.errors import DockerException
 from dlsctl import Problem, Refused
 from tests.lab.paths import CACHE
 
-# Debian's packages with a program of each: the engine, what makes images, and servers that configurations are tried in.
+# Debian's packages with a program of each: the engine, what makes images, servers that configurations are tried in, and
+# the browser that `dlskit portal` drives.
 PACKAGES = {
     "docker.io": "dockerd",
     "mmdebstrap": "mmdebstrap",
@@ -23,6 +24,7 @@ PACKAGES = {
     "nginx": "nginx",
     "haproxy": "haproxy",
     "caddy": "caddy",
+    "chromium": "chromium",
 }
 START_DEADLINE = 60  # seconds
 
