@@ -6,7 +6,13 @@ const LABELS = {
   "2.2": { product: "License Tracking Service", items: "License Items", projects: "Handshake Codes" },
   "2.3.5": { product: "Dynamsoft License Server", items: "Items", projects: "Projects" },
 };
-const COLUMNS = ["Item Id", "Item", "Product", "Quantity", "Start Date", "Expiration Date"];
+const HOME_LINKS = { // seen in the vendor's screen of the 2.2 line
+  "#/items": ["Bind licenses to this License Tracking Server", "View current license items"],
+  "#/projects": ["View current handshake codes and usage"],
+  "#/alert": ["Configure usage alerts"],
+  "#/password": ["Manage security"],
+};
+const COLUMNS = ["", "Item Id", "Item", "Product", "Quantity", "Start Date", "Expiration Date"];
 const NOTICES = {
   "import": "License file imported", "new-project": "Project created", "server-url": "Saved",
   "alert-sender": "Saved", "alert-receiver": "Saved", "change-password": "Password changed",
@@ -108,7 +114,9 @@ function login() {
 }
 
 function home() {
-  return el("div", {}, el("p", {}, `UUID: ${state.uuid} `, copyButton(state.uuid)),
+  const links = Object.entries(state.labels === "2.2" ? HOME_LINKS : {}).flatMap(([href, texts]) =>
+    texts.map((text) => el("li", {}, el("a", { href }, text))));
+  return el("div", {}, el("p", {}, `UUID: ${state.uuid} `, copyButton(state.uuid)), el("ul", {}, ...links),
     el("p", {}, el("button", { on: () => call("logout", {}) }, "Logout")));
 }
 
@@ -135,7 +143,9 @@ function items() {
 
 function itemRow(item) {
   const quantity = /^\d+$/.test(item.quantity) ? `0 of ${item.quantity} (0.00 %) devices used` : item.quantity;
-  return row(item.id, item.item, item.product, quantity, item.startDate, item.expirationDate);
+  const details = el("a", { href: "#/items" }, "View usage details >");
+  return row(el("button", { type: "button" }, "+"), [item.id, el("br"), details], item.item,
+    item.product, quantity, item.startDate, item.expirationDate);
 }
 
 function importButtons(message, other, fields) {
