@@ -1,0 +1,41 @@
+"""Small files that somebody hands to the kit: read whole, up to a limit, and named in messages so that they do no harm."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from pathlib import Path
+
+from dlsctl import Refused, shown
+
+STDIN = "-"
+
+
+def printable(text: str) -> str:
+    """Return text as it is where a terminal shows it as it is, otherwise quoted, in ASCII and of bounded length."""
+    return text if text.isprintable() else shown(text)
+
+
+def read_file(path: str, limit: int, hint: str, name: str = "") -> bytes:
+    """Return the content of a regular file of at most `limit` bytes; "-" reads standard input.
+
+    `name` stands for the path in messages where the path may be a secret that somebody took for one. Raises Refused
+    with `hint` as the next action.
+    """
+    name = name or printable(path)
+    if path == STDIN:
+        return _limited(sys.stdin.buffer.read(limit + 1), limit, name, hint)
+    try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):  # asked first: opening a named pipe would wait for ever
+            raise Refused(name, "must be a file", "a folder or device", hint)
+        with Path(path).open("rb") as file:
+            return _limited(file.read(limit + 1), limit, name, hint)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise Refused(name, "must be a readable file", reason, hint) from None
+
+
+def _limited(data: bytes, limit: int, name: str, hint: str) -> bytes:
+    if len(data) > limit:
+        raise Refused(name, f"must have at most {limit} bytes", "more", hint)
+    return data
