@@ -3621,9 +3621,10 @@ def verb_identity(options: argparse.Namespace) -> Answer:
         if not re.fullmatch(UUID_FORM, options.uuid):
             raise Refused("--uuid", "must be as the portal's home page shows it", options.uuid, "copy it from there")
         found["uuid"] = options.uuid.upper()
+    before = recorded_identity(inst)
     if options.accept:
         with locked(inst):
-            write_json(os.path.join(inst.kit, "identity.json"), {**recorded_identity(inst), **found}, 0o600)
+            write_json(os.path.join(inst.kit, "identity.json"), {**before, **found}, 0o600)
     elif options.uuid:
         with locked(inst):
             record_identity(inst, found)
@@ -3635,7 +3636,15 @@ def verb_identity(options: argparse.Namespace) -> Answer:
     in_sight = labels_in_sight(inst)
     hidden = hidden_labels(inst, in_sight)
     lines += ["{}: hidden from the server, which has seen it before".format(key) for key in hidden]
-    answer = {"labels": found, "recorded": known, "drift": drift, "in_sight": in_sight, "hidden": hidden}
+    answer = {
+        "changed": known != before,
+        "labels": found,
+        "recorded": known,
+        "drift": drift,
+        "in_sight": in_sight,
+        "hidden": hidden,
+        "problems": [drift_problem(change).as_dict() for change in drift],
+    }
     return (EXIT_DIFFERS if drift or hidden else EXIT_OK), answer, "\n".join(lines)
 
 

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import sys
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import click
@@ -75,10 +74,9 @@ def probe(main_url: str, standby_url: str | None, as_json: bool, **options: Any)
 
 def own_ports() -> tuple[int, ...]:
     """The ports of the server itself in every release line."""
-    import yaml  # noqa: PLC0415
+    from dlskit.lines import lines  # noqa: PLC0415
 
-    lines = [yaml.safe_load(path.read_text()) for path in (Path(__file__).parents[1] / "vendor").glob("*.yml")]
-    return tuple(sorted({port for line in lines for port in (line["server_port"], line["data_port"])}))
+    return tuple(sorted({line.facts[port] for line in lines() for port in ("server_port", "data_port")}))
 
 
 def show(finding: object, as_json: bool) -> None:
