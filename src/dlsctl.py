@@ -2120,13 +2120,15 @@ def url_parts(text: str) -> Optional[Tuple[str, str, int, str]]:
 
 
 def client_answer(url: str, timeout: float = 5) -> Dict[str, Any]:
-    """What a client gets that calls the server at `url`: {error: the server's error code or None, text: in words}.
+    """What a client gets that calls the server at `url`: {error: the server's error code, status, text: in words}.
+
+    error is None for any other answer, status for none at all.
 
     Asks as the vendor's SDKs were seen to: GET <url>/auth/?ext=<Base64 of JSON>, redirects not followed.
     """
     parts = url_parts(url)
     if parts is None:
-        return {"error": None, "text": "no http(s) URL"}
+        return {"error": None, "status": None, "text": "no http(s) URL"}
     scheme, host, port, path = parts
     ext = urllib.parse.quote(base64.b64encode(json.dumps(NOBODY).encode()), safe="")
     kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
@@ -2137,7 +2139,7 @@ def client_answer(url: str, timeout: float = 5) -> Dict[str, Any]:
             response = connection.getresponse()
             status, body = response.status, response.read(1 << 16)
     except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: a wrong certificate, Python 3.6
-        return {"error": None, "text": words_of(error)}
+        return {"error": None, "status": None, "text": words_of(error)}
     finally:
         connection.close()
     try:
@@ -2146,8 +2148,8 @@ def client_answer(url: str, timeout: float = 5) -> Dict[str, Any]:
         code = None
     # Clients take an error for one only in an answer that is not 200.
     if status == 200 or not isinstance(code, int) or isinstance(code, bool):
-        return {"error": None, "text": "status {} without an error code".format(status)}
-    return {"error": code, "text": "error {}".format(code)}
+        return {"error": None, "status": status, "text": "status {} without an error code".format(status)}
+    return {"error": code, "status": status, "text": "error {}".format(code)}
 
 
 def own_client_answer(inst: Installation) -> Dict[str, Any]:
@@ -2169,23 +2171,23 @@ def pair_role(servers: Sequence[str]) -> str:
 
 
 def look_at_pair(inst: Installation) -> Dict[str, Any]:
-    """The server's part in its pair: {servers, role, clients: what they get here, main: what they get there from here}.
+    """The server's part in its pair: {servers, role, clients: what they get here, other: what the other's URL gives}.
 
     A standby that serves clients though its main answers is given NOTICE_SECONDS to notice the main.
     """
     servers = servers_in_use(inst)
-    seen: Dict[str, Any] = {"servers": servers, "role": pair_role(servers), "clients": None, "main": None}
+    seen: Dict[str, Any] = {"servers": servers, "role": pair_role(servers), "clients": None, "other": None}
     if servers and is_running(inst):
         seen["clients"] = own_client_answer(inst)
-    if seen["role"] == "standby":
-        seen["main"] = client_answer(servers[0])
+    if servers:
+        seen["other"] = client_answer(next(url for url in servers if url != "self"))
 
-        def refuses() -> bool:
-            seen["clients"] = own_client_answer(inst)
-            return bool(seen["clients"]["error"] == STANDBY_REFUSES)
+    def refuses() -> bool:
+        seen["clients"] = own_client_answer(inst)
+        return bool(seen["clients"]["error"] == STANDBY_REFUSES)
 
-        if seen["clients"] and seen["main"]["error"] is not None:
-            wait_until(refuses, NOTICE_SECONDS)
+    if seen["role"] == "standby" and seen["clients"] and seen["other"]["error"] is not None:
+        wait_until(refuses, NOTICE_SECONDS)
     return seen
 
 
