@@ -2135,13 +2135,15 @@ def error_code(status: int, body: bytes) -> Optional[int]:
 
 
 def client_answer(url: str, timeout: float = 5) -> Dict[str, Any]:
-    """What a client gets that calls the server at `url`: {error: the server's error code or None, text: in words}.
+    """What a client gets that calls the server at `url`: {error: the server's error code, status, text: in words}.
+
+    error is None for any other answer, status for none at all.
 
     Asks as the vendor's SDKs were seen to: GET <url>/auth/?ext=<Base64 of JSON>, redirects not followed.
     """
     parts = url_parts(url)
     if parts is None:
-        return {"error": None, "text": "no http(s) URL"}
+        return {"error": None, "status": None, "text": "no http(s) URL"}
     scheme, host, port, path = parts
     kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
     connection = kind(host, port, timeout=timeout)
@@ -2151,13 +2153,12 @@ def client_answer(url: str, timeout: float = 5) -> Dict[str, Any]:
             response = connection.getresponse()
             status, body = response.status, response.read(1 << 16)
     except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: a wrong certificate, Python 3.6
-        return {"error": None, "text": words_of(error)}
+        return {"error": None, "status": None, "text": words_of(error)}
     finally:
         connection.close()
     code = error_code(status, body)
-    if code is None:
-        return {"error": None, "text": "status {} without an error code".format(status)}
-    return {"error": code, "text": "error {}".format(code)}
+    text = "status {} without an error code".format(status) if code is None else "error {}".format(code)
+    return {"error": code, "status": status, "text": text}
 
 
 def own_client_answer(inst: Installation) -> Dict[str, Any]:
@@ -2179,23 +2180,23 @@ def pair_role(servers: Sequence[str]) -> str:
 
 
 def look_at_pair(inst: Installation) -> Dict[str, Any]:
-    """The server's part in its pair: {servers, role, clients: what they get here, main: what they get there from here}.
+    """The server's part in its pair: {servers, role, clients: what they get here, other: what the other's URL gives}.
 
     A standby that serves clients though its main answers is given NOTICE_SECONDS to notice the main.
     """
     servers = servers_in_use(inst)
-    seen: Dict[str, Any] = {"servers": servers, "role": pair_role(servers), "clients": None, "main": None}
+    seen: Dict[str, Any] = {"servers": servers, "role": pair_role(servers), "clients": None, "other": None}
     if servers and is_running(inst):
         seen["clients"] = own_client_answer(inst)
-    if seen["role"] == "standby":
-        seen["main"] = client_answer(servers[0])
+    if servers:
+        seen["other"] = client_answer(next(url for url in servers if url != "self"))
 
-        def refuses() -> bool:
-            seen["clients"] = own_client_answer(inst)
-            return bool(seen["clients"]["error"] == STANDBY_REFUSES)
+    def refuses() -> bool:
+        seen["clients"] = own_client_answer(inst)
+        return bool(seen["clients"]["error"] == STANDBY_REFUSES)
 
-        if seen["clients"] and seen["main"]["error"] is not None:
-            wait_until(refuses, NOTICE_SECONDS)
+    if seen["role"] == "standby" and seen["clients"] and seen["other"]["error"] is not None:
+        wait_until(refuses, NOTICE_SECONDS)
     return seen
 
 

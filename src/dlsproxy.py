@@ -51,6 +51,7 @@ from dlsctl import (
     systemctl,
     taken_port,
     unit_properties,
+    url_parts,
     value_rule,
     variable_problems,
     wait_until,
@@ -221,11 +222,15 @@ class Pair(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What was found of a pair: problems, remarks that are none, whether nobody but itself has signed it."""
+    """What was found of a pair: problems, remarks that are none, whether nobody but itself has signed it.
+
+    ending: the remark that it ends soon, where it does.
+    """
 
     problems: List[Problem]
     notes: List[str]
     self_signed: bool = False
+    ending: Optional[Problem] = None
 
 
 @contextlib.contextmanager
@@ -333,15 +338,17 @@ def check_pair(pair: Pair, names: Sequence[str], warn_days: int, now: float) -> 
     problems += name_problems(pair, alone, pems[0], own, names)
     self_signed = own["issuer"] == own["subject"]
     notes = []
-    if len(pems) == 1 and not self_signed:
+    if len(pems) == 1 and not self_signed:  # which is right where that one is a root that clients know
         issuer = common_name(own["issuer"])
         text = "{}: holds no certificate of its issuer, {}: clients that do not know that one refuse it\nHINT: {}"
         notes.append(text.format(pair.certificate_name, issuer, CHAIN_HINT))
     left = (ssl.cert_time_to_seconds(own["notAfter"]) - now) / DAY
+    ending = None
     if not problems and left < warn_days:
-        text = "{}: ends on {}, in {:.0f} days\nHINT: renew it"
-        notes.append(text.format(pair.certificate_name, day(own["notAfter"]), left))
-    return Verdict(problems, notes, self_signed)
+        ends = "ends on {}, in {:.0f} days".format(day(own["notAfter"]), left)
+        ending = Problem(pair.certificate_name, ends, None, "renew it")
+        notes.append(str(ending))
+    return Verdict(problems, notes, self_signed, ending)
 
 
 def reason(error: Exception) -> str:
@@ -569,6 +576,15 @@ class Proxy:
             return dlsfirewall.NOTHING
         return dlsfirewall.settings(self.values, self.ports, [self.values[name] for name in SERVER_PORTS])
 
+    def serves(self, url: str) -> bool:
+        """Whether a server URL leads to this proxy, as far as its own names, ports and prefix tell."""
+        parts = url_parts(url)
+        if parts is None:
+            return False
+        scheme, host, port, path = parts
+        names = {name.lower().strip("[]") for name in self.names}
+        return host in names and self.ports.get(scheme) == port and path == self.prefix.rstrip("/")
+
     def inputs(self) -> List[str]:
         """The files that nginx has read at its last reload."""
         return [self.configuration["path"]] + ([self.certificate_path, self.key_path] if self.tls else [])
@@ -708,6 +724,14 @@ def look(spec: Spec, problems: List[Problem]) -> Dict[str, Any]:
         notes.append(
             "dls_server_allowed_networks: lets {} past the proxy to the server's port, portal included\n"
             "HINT: leave it at [localhost] on a host with a proxy".format(", ".join(beside))
+        )
+    variable = "dls_server_{}_url".format(proxy.values.get("dls_server_mode"))
+    url = proxy.values.get(variable)
+    if url and proxy.entry == "main" and not proxy.serves(str(url)):
+        notes.append(
+            "{}: is none that this proxy serves, {}: clients need something else that leads them to it\n"
+            "HINT: set it to what the run tells as the server URL for clients, or leave it where a load balancer"
+            " has it".format(variable, one_line(str(url)))
         )
     firewall = dlsfirewall.Look("none", [])
     try:
@@ -959,9 +983,8 @@ def findings(proxy: Proxy, steps: Sequence[str], verdict: Verdict) -> Iterator[P
     if steps:
         yield Problem("proxy", "must need no change", "due: " + "; ".join(steps), "run the site playbook")
     yield from verdict.problems
-    for note in verdict.notes:
-        what, _, rest = note.partition(": ")
-        yield Problem(what, rest.partition("\n")[0])
+    if verdict.ending:
+        yield verdict.ending
     if is_active():
         for protocol in sorted(proxy.ports):
             yield from answer_problems(proxy, protocol)

@@ -12,8 +12,9 @@ from tests.checkout.paths import ROOT
 
 URLS = ("https://main.example/dls/", "https://standby.example/dls/")
 SERVERS = {"main": ["self", URLS[1]], "standby": [URLS[0], "self"]}
-REFUSES, SERVES = {"error": 100, "text": "error 100"}, {"error": 101, "text": "error 101"}
-SILENT = {"error": None, "text": "Connection refused"}
+REFUSES, SERVES = ({"error": code, "status": 400, "text": f"error {code}"} for code in (100, 101))
+SILENT = {"error": None, "status": None, "text": "Connection refused"}
+ELSEWHERE = {"error": None, "status": 404, "text": "status 404 without an error code"}
 
 
 def seen(role: str, **changes: Any) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def seen(role: str, **changes: Any) -> dict[str, Any]:
         "servers": SERVERS[role],
         "role": role,
         "clients": SERVES if role == "main" else REFUSES,
-        "main": SERVES if role == "standby" else None,
+        "other": SERVES if role == "standby" else REFUSES,
     }
     look = {"current": "2.4.11", "healthy": True, "clock_skew": 0.0}
     return {**look, **changes, "pair": {**part, **changes.get("pair", {})}}
@@ -117,7 +118,16 @@ def test_clocks_within_the_limit_pass() -> None:
             {"pair": {"clients": SERVES}},
             "standby: must refuse clients with error 100 while the main works, got",
         ),
-        ("standby", {"pair": {"clients": SERVES, "main": SILENT}}, "standby: must refuse clients with error 100 while"),
+        (
+            "main",
+            {"pair": {"other": ELSEWHERE}},
+            "dls_server_standby_url: must lead to a license server, got status 404 without an error code",
+        ),
+        (
+            "standby",
+            {"pair": {"clients": SERVES, "other": SILENT}},
+            "standby: must refuse clients with error 100 while the main works, got",
+        ),
     ],
 )
 def test_a_fault_of_an_installed_pair_is_found(mode: str, look: dict[str, Any], text: str) -> None:
@@ -129,8 +139,12 @@ def test_a_fault_of_an_installed_pair_is_found(mode: str, look: dict[str, Any], 
 
 @pytest.mark.parametrize("other", [{"look": {}}, {"look": seen("main", healthy=False)}])
 def test_a_standby_whose_main_is_gone_is_right_to_serve_clients(other: dict[str, Any]) -> None:
-    alone = seen("standby", pair={"clients": SERVES, "main": SILENT})
+    alone = seen("standby", pair={"clients": SERVES, "other": SILENT})
     assert verdict("standby", own={"look": alone}, other=other)["findings"] == []
+
+
+def test_a_main_says_nothing_of_a_standby_that_it_may_not_reach() -> None:
+    assert verdict("main", own={"look": seen("main", pair={"other": SILENT})})["findings"] == []
 
 
 def test_the_module_takes_and_gives_json() -> None:

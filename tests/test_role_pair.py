@@ -66,9 +66,9 @@ class Pair:
         inventory.write_text(yaml.safe_dump({"dls": {"hosts": self.hosts, "vars": self.shared}}))
         return play.run(name, inventory, *options, quiet=True, environment=environment)
 
-    def refused(self, *options: str, environment: dict[str, str] | None = None) -> str:
+    def refused(self, *options: str, playbook: str = "install", environment: dict[str, str] | None = None) -> str:
         """Install, which must fail and leave no folder; returns the output in one line."""
-        done = self.play("install", *options, environment=environment)
+        done = self.play(playbook, *options, environment=environment)
         assert done.code != 0, done.output
         assert not [name for name in ("main", "standby") if (self.root / name).exists()]
         return " ".join(done.output.split())
@@ -149,6 +149,13 @@ def skewed(folder: Path, ahead: dict[str, int]) -> dict[str, str]:
     return {"PATH": f"{folder}:{os.environ['PATH']}"}
 
 
+def test_a_host_whose_partner_s_proxy_is_refused_is_left_alone(pair: Pair) -> None:
+    pair.hosts["dls-main"] |= {"dls_proxy_server_names": ["dls1.example.com"], "dls_proxy_prefix": "dls"}
+    text = pair.refused(playbook="site")
+    assert "dls_proxy_prefix: must " in text
+    assert "dls-main: must be fit for this run, as the other host of dls-standby's pair" in text
+
+
 def test_clocks_of_a_pair_that_differ_too_much_are_refused_though_each_is_near_the_control_node_s(pair: Pair) -> None:
     clocks = skewed(pair.root, {f"{pair.root}/main/opt": -40, f"{pair.root}/standby/opt": 40})
     found = pair.refused(environment=clocks)
@@ -177,7 +184,7 @@ def test_a_pair_that_works_passes_and_a_second_run_changes_nothing(pair: Pair) -
     text = pair.finding("dls-standby")
     assert "dls.json: must mirror that of the pair's other host and name this one as its standby, got servers [" in text
     assert "standby: must refuse clients with error 100 while the main works, got error 101 HINT: the standby" in text
-    assert "Connection refused; check its name, route, certificate, and dls_server_allowed_networks" in text
+    assert "Connection refused; check dls_server_admin_password_set, without which no server reaches another" in text
 
     # A standby alone serves clients, and is right to.
     pair.name_servers("standby", [pair.shared["dls_server_main_url"], "self"])

@@ -121,16 +121,21 @@ def faults(pair: Pair) -> Iterator[Problem]:
     if seen["role"] == "main" and clients["error"] == STANDBY_REFUSES:
         got = f"{clients['text']}, as of a standby or of a server that is not ready"
         yield Problem("main", "must serve clients", got, "see its log, then restart it with: dlsctl restart")
+    # A silent one says nothing: this host need not be among those that reach it.
+    if seen["role"] == "main" and seen["other"]["status"] is not None and seen["other"]["error"] is None:
+        hint = "correct it, or what leads from there to the standby: clients would find none when the main is gone"
+        yield Problem("dls_server_standby_url", "must lead to a license server", seen["other"]["text"], hint)
     # The main works where it is healthy, or answers clients on the standby's host.
     if (
         seen["role"] == "standby"
         and clients["error"] != STANDBY_REFUSES
-        and (seen["main"]["error"] is not None or (other and other["healthy"]))
+        and (seen["other"]["error"] is not None or (other and other["healthy"]))
     ):
         rule = f"must refuse clients with error {STANDBY_REFUSES} while the main works"
         hint = (
-            f"the standby must reach {seen['servers'][0]}: from this host it gives {seen['main']['text']};"
-            " check its name, route, certificate, and dls_server_allowed_networks on both hosts"
+            f"the standby must reach {seen['servers'][0]}: from this host it gives {seen['other']['text']}; check"
+            " dls_server_admin_password_set, without which no server reaches another, then its name, route and"
+            " certificate, and dls_server_allowed_networks on both hosts"
         )
         yield Problem("standby", rule, clients["text"], hint)
 

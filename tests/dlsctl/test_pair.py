@@ -60,7 +60,7 @@ def serving(port: int = 0) -> Iterator[Server]:
 
 def test_a_client_is_asked_for_as_the_sdks_do() -> None:
     with serving() as server:
-        assert dlsctl.client_answer(server.url.rstrip("/")) == {"error": 101, "text": "error 101"}
+        assert dlsctl.client_answer(server.url.rstrip("/")) == {"error": 101, "status": 400, "text": "error 101"}
         (path,) = server.paths
     folder, _, query = path.partition("?ext=")
     assert folder == "/dls/auth/"
@@ -84,7 +84,7 @@ def test_a_client_is_asked_for_as_the_sdks_do() -> None:
 def test_an_answer_that_no_client_takes_for_an_error_is_none(status: int, body: bytes, text: str) -> None:
     with serving() as server:
         server.status, server.body = status, body
-        assert dlsctl.client_answer(server.url) == {"error": None, "text": text}
+        assert dlsctl.client_answer(server.url) == {"error": None, "status": status, "text": text}
 
 
 @pytest.mark.parametrize("start", [b"HTTP/1.1 400 No\r\n\r\n", b"HTTP/1.1 400 No\r\nX: "])
@@ -93,7 +93,7 @@ def test_a_server_that_never_ends_its_answer_is_left_in_time(start: bytes) -> No
         threading.Thread(target=drip, args=(listener, start), daemon=True).start()
         begun = time.monotonic()
         answer = dlsctl.client_answer(f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout=0.5)
-    assert answer == {"error": None, "text": "timed out"}
+    assert answer == {"error": None, "status": None, "text": "timed out"}
     assert time.monotonic() - begun < 2
 
 
@@ -176,8 +176,8 @@ def test_a_standby_that_refuses_clients_says_so(
         assert dlsctl.look_at_pair(site.installation) == {
             "servers": [main.url, "self"],
             "role": "standby",
-            "clients": {"error": 100, "text": "error 100"},
-            "main": {"error": 101, "text": "error 101"},
+            "clients": {"error": 100, "status": 400, "text": "error 100"},
+            "other": {"error": 101, "status": 400, "text": "error 101"},
         }
 
 
@@ -199,4 +199,4 @@ def test_a_standby_whose_main_does_not_answer_serves_at_once(site: Site, monkeyp
         seen = dlsctl.look_at_pair(site.installation)
         assert time.monotonic() - begun < dlsctl.NOTICE_SECONDS / 2
     assert seen["clients"]["error"] == 101
-    assert "refused" in seen["main"]["text"]
+    assert "refused" in seen["other"]["text"]

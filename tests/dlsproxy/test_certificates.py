@@ -142,11 +142,13 @@ def test_certificate_near_its_end_is_a_note_and_no_problem() -> None:
     found = verdict(own.pem + MIDDLE.pem, own.key)
     assert found.problems == []
     assert re.match(r"dls_proxy_tls_certificate: ends on \d{4}-\d\d-\d\d, in 10 days\nHINT: renew it", found.notes[0])
+    assert found.notes == [str(found.ending)]
     assert verdict(own.pem + MIDDLE.pem, own.key, warn_days=9).notes == []
 
 
 def test_certificate_alone_may_lack_its_issuer() -> None:
     (note,) = verdict(LEAF.pem, LEAF.key).notes
+    assert verdict(LEAF.pem, LEAF.key).ending is None, "which is no finding: a root that clients know need not be there"
     assert note.startswith("dls_proxy_tls_certificate: holds no certificate of its issuer, Middle: ")
 
 

@@ -155,3 +155,24 @@ def test_misspelt_variable_is_found_and_another_roles_is_not(spec: dict[str, Any
 
 def test_families_have_the_same_keys(spec: dict[str, Any]) -> None:
     assert list(spec["families"]["debian"]) == list(spec["families"]["redhat"])
+
+
+@pytest.mark.parametrize(
+    ("url", "is_told"),
+    [
+        ("https://dls.example.com/dls/", False),
+        ("https://DLS.example.com:443/dls", False),
+        ("https://dls.example.com/licences/", True),
+        ("http://dls.example.com/dls/", True),
+        ("https://dls.example.com:8443/dls/", True),
+        ("https://lb.example.com/dls/", True),
+    ],
+)
+def test_a_server_url_that_the_proxy_does_not_serve_is_told(spec: dict[str, Any], url: str, is_told: bool) -> None:
+    spec["values"] |= {"dls_server_mode": "main", "dls_server_main_url": url, "dls_server_standby_url": "https://b/"}
+    notes = [note for note in dlsproxy.look(spec, [])["notes"] if note.startswith("dls_server_")]
+    assert (
+        notes == []
+        if not is_told
+        else notes[0].startswith(f"dls_server_main_url: is none that this proxy serves, {url}:")
+    )
