@@ -1,7 +1,8 @@
 """The ``dlskit`` command: its groups, and how every one of them reports errors.
 
-Exit codes are dlsctl's: 0 done, 1 failed, 2 wrong usage, 6 refused. Errors go to standard error as `what: rule, got
-value` and `HINT: next action`; with --json, also to standard output as {"error": {...}}.
+Exit codes are dlsctl's: 0 done, 1 failed, 2 wrong usage, 6 refused; what else a command has, its help says. Errors go
+to standard error as `what: rule, got value` and `HINT: next action`; with --json, also to standard output as
+{"error": {...}}.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dlskit import __version__
 from dlskit.commands import JSON_WANTED
 from dlskit.commands.archive import archive
 from dlskit.commands.completion import completion
+from dlskit.commands.portal import portal
 from dlskit.commands.probe import probe
 
 
@@ -105,4 +107,5 @@ def main(debug: bool) -> None:
 
 main.add_command(archive)
 main.add_command(completion)
+main.add_command(portal)
 main.add_command(probe)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,8 +18,19 @@ from tests.checkout.paths import ROOT
 from tests.dlsproxy.certificates import issue
 from tests.lab import engine, hosts
 from tests.site import watch
+from tests.standin.portal import license_text
 
 MAIN, STANDBY = "lab-main", "lab-standby"
+PROJECT = "Scanners"
+PASSWORD = "portal-canary-5d20"
+ALERTS: dict[str, Any] = {
+    "host": "smtp.example.com",
+    "port": 465,
+    "ssl_trust": "smtp.example.com",
+    "address": "dls@example.com",
+    "password": "smtp-canary-77b1",
+    "to": ["ops@example.com", "licences@example.com"],
+}
 TALKATIVE = {"ANSIBLE_NOCOLOR": "1"}
 
 
@@ -32,6 +44,8 @@ class Site:
     certificates: dict[str, str]
     authority: str
     output: str = ""
+    first: play.Result | None = None
+    second: play.Result | None = None
 
     def __post_init__(self) -> None:
         self.hosts = {host.name: host for host in hosts.read_hosts(self.lab)}
@@ -76,12 +90,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             copy = (Path(watch.__file__)).read_text()
             found.shell(name, f"cat >/root/watch.py <<'END'\n{copy}\nEND\n")
             found.shell(name, "systemd-run --quiet --unit=watch python3 /root/watch.py /root/watched 600")
-        closed = ("--extra-vars", "dls_server_admin_password_set=false")  # as every new server is
-        found.play("site", "--check", *closed)
-        play.succeed(found.play("site", *closed), "site")
-        play.succeed(found.play("site"), "site, opened")
-        play.succeed(found.play("site"), "site again")
-        play.succeed(found.play("verify"), "verify")
+        play.succeed(found.play("site", "--check"), "site, in check mode")
+        found.first = play.succeed(found.play("provision"), "provision")
+        found.second = play.succeed(found.play("provision"), "provision again")
     finally:
         stop.set()
         watcher.join()
@@ -121,13 +132,21 @@ def write_inventory(lab: hosts.Lab, folder: Path) -> Site:
             # The link between the two servers is plain http, because the stand-in trusts no authority of ours.
             "dls_server_main_url": f"http://{address[MAIN]}/dls/",
             "dls_server_standby_url": f"http://{address[STANDBY]}/dls/",
-            "dls_server_admin_password_set": True,
+            "dls_server_licenses": [{"file": str(folder / f"{name}.lic"), "project": PROJECT}],
+            "dls_server_keys_dir": str(folder / "keys"),
+            "dls_server_probe": [],
             "dls_proxy_server_names": [address[name]],
             "dls_proxy_protocols": ["http", "https"],
         }
         for name, mode in ((MAIN, "main"), (STANDBY, "standby"))
     }
     (lab.inventory / "site.yml").write_text(yaml.safe_dump({"dls": {"hosts": members}}))
+    for name, number in ((MAIN, "100028117"), (STANDBY, "100028118")):
+        (folder / f"{name}.lic").write_text(license_text(number))
+    secrets += [PASSWORD, ALERTS["password"]]
+    everywhere = lab.inventory / "group_vars" / "all.yml"
+    everywhere.write_text(yaml.safe_dump({"dls_server_admin_password": PASSWORD, "dls_server_alerts": ALERTS}))
+    vault(password, "encrypt", str(everywhere))
     inline = vault(password, "encrypt_string", "--stdin-name", "dls_proxy_tls_key", text=issued[MAIN].key)
     (lab.inventory / "host_vars").mkdir()
     (lab.inventory / "host_vars" / f"{MAIN}.yml").write_text(inline)
