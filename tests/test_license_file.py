@@ -82,7 +82,10 @@ def test_what_is_no_date_is_not_called_one() -> None:
         (b"\x89PNG\r\n\x1a\n", "must be UTF-8 text, got another byte at 0"),
         (NEW_NAMES.encode("utf-16"), "must be UTF-8 text, got UTF-16"),
         (NEW_NAMES.replace("\n", "\r").encode(), "must be text with line ends LF or CRLF"),
-        (b"<html><body>Not logged in</body></html>", "must consist of `Key: value` lines before its items"),
+        (
+            b"LicenseId: 1\n\n<body>Log in</body>\n",
+            "must consist of `Key: value` lines before its items, got another line, number 3",
+        ),
     ],
 )
 def test_what_is_not_of_the_documented_form_is_refused(data: bytes, rule: str) -> None:

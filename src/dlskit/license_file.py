@@ -128,11 +128,12 @@ def _split(text: str, what: str) -> tuple[dict[str, str], tuple[tuple[str, str],
         found = text.find("\n", start)
         end = found if found >= 0 else len(text)
         key, colon, value = (part.strip() for part in text[start:end].partition(":"))
-        line, start = text[start:end].strip(), end + 1
+        number, start = text.count("\n", 0, start) + 1, end + 1
         if not colon and not key:
             continue
-        if not colon or not key:
-            raise Refused(what, "must consist of `Key: value` lines before its items", shown(line), _CUT_HINT)
+        if not colon or not key:  # the line itself may be of a file that is a secret
+            got = f"another line, number {number}"
+            raise Refused(what, "must consist of `Key: value` lines before its items", got, _CUT_HINT)
         field = field_of_key.get(key)
         if field == "items":
             return known, tuple(unknown), _items(value, text[start:], what)
