@@ -11,7 +11,7 @@ Exit codes
     2  wrong usage
     3  the server is stopped
     4  the server runs but gave no healthy answer in time
-    5  installed files, or the host's identity, differ from what was recorded
+    5  installed or licence files, or the host's identity, differ from what was recorded
     6  refused: an input or the host breaks a rule, nothing was changed
     7  busy: another dlsctl holds the lock
     8  blocked: an earlier run left something that only a person can decide
