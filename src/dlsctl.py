@@ -2343,9 +2343,8 @@ def write_license_index(inst: Installation, files: Dict[str, Dict[str, Any]]) ->
     write_json(os.path.join(inst.licenses, "index.json"), {"files": files}, 0o600)
 
 
-def look_at_licenses(inst: Installation) -> List[Dict[str, Any]]:
+def look_at_licenses(inst: Installation, index: Dict[str, Dict[str, Any]]) -> List[Dict[str, Any]]:
     """Every licence file that was placed or lies there: its name, its record, and its `fault`, or None."""
-    index = license_index(inst)
     names = {name for name in list_folder(inst.licenses) if re.fullmatch(LICENSE_NAME, name)}
     found = []
     for name in sorted(names | set(index)):
@@ -2426,10 +2425,10 @@ def forget_license(inst: Installation, name: str) -> str:
     return text
 
 
-def bind_licenses(inst: Installation, uuid: str) -> None:
-    """Record the server's UUID with the licence files that were placed before it was known."""
-    index = license_index(inst)
-    unbound = [record for record in index.values() if not record.get("uuid")]
+def bind_licenses(inst: Installation) -> None:
+    """Record the server's UUID, where it is known by now, with the licence files that were placed before."""
+    index, uuid = license_index(inst), recorded_identity(inst).get("uuid")
+    unbound = [record for record in index.values() if uuid and not record.get("uuid")]
     for record in unbound:
         record["uuid"] = uuid
     if unbound:
@@ -2448,7 +2447,7 @@ def license_findings(spec: Spec, inst: Installation, seen: Sequence[Dict[str, An
         if not file["sha256"] or (wanted is not None and file["name"] not in wanted):
             continue
         if file["fault"]:
-            hint = "run the site playbook, or take it from {}/history".format(inst.licenses)
+            hint = "run the install playbook, or take it from {}/history".format(inst.licenses)
             yield Problem(path, "must be the licence file that was placed", file["fault"], hint)
         elif uuid and file["uuid"] not in (None, uuid):
             rule = "must be of the server with the UUID {}, for which it was placed".format(file["uuid"])
@@ -2458,7 +2457,7 @@ def license_findings(spec: Spec, inst: Installation, seen: Sequence[Dict[str, An
             os.path.join(inst.licenses, name),
             "must be placed, as the inventory says",
             "nothing",
-            "run the site playbook",
+            "run the install playbook",
         )
 
 
@@ -3519,10 +3518,11 @@ def preflight(spec: Spec) -> Dict[str, Any]:
     inst = installation_of(spec)
     seen = look(spec, inst)
     try:
-        seen["licenses"] = look_at_licenses(inst)
+        index = license_index(inst)
     except Refused as problem:
-        seen["licenses"] = []
+        index = {}
         problems += [problem] if spec["entry"] != "uninstall" else []
+    seen["licenses"] = look_at_licenses(inst, index)
     if spec["entry"] != "verify":
         problems += foreign_problems(spec, inst)
     if spec["entry"] == "main":
@@ -3808,15 +3808,13 @@ def verb_identity(options: argparse.Namespace) -> Answer:
         if not re.fullmatch(UUID_FORM, options.uuid):
             raise Refused("--uuid", "must be as the portal's home page shows it", options.uuid, "copy it from there")
         found["uuid"] = options.uuid.upper()
-    if options.accept:
+    if options.accept or options.uuid:
         with locked(inst):
-            write_json(os.path.join(inst.kit, "identity.json"), {**recorded_identity(inst), **found}, 0o600)
-    elif options.uuid:
-        with locked(inst):
-            record_identity(inst, found)
-    if options.uuid:
-        with locked(inst):
-            bind_licenses(inst, found["uuid"])
+            if options.accept:
+                write_json(os.path.join(inst.kit, "identity.json"), {**recorded_identity(inst), **found}, 0o600)
+            else:
+                record_identity(inst, found)
+            bind_licenses(inst)
     known = recorded_identity(inst)
     drift = identity_drift(inst, found)
     shown_labels = dict(found, mac=shown_macs(found["mac"]), uuid=found.get("uuid") or known.get("uuid"))
@@ -3835,7 +3833,7 @@ def verb_licenses(options: argparse.Namespace) -> Answer:
         with locked(inst):
             text = forget_license(inst, options.forget)
         return EXIT_OK, {"changed": True}, text
-    found = look_at_licenses(inst)
+    found = look_at_licenses(inst, license_index(inst))
     form = "{name}: licence {license_id} of organization {organization}, {status}, since {since}, for server {uuid}"
     lines = [
         (form if file["sha256"] else "{name}").format(**dict(file, uuid=file["uuid"] or "unknown"))

@@ -188,9 +188,22 @@ def test_entry_point_places_files_alone_and_only_where_a_server_is(hosts: Hosts,
 
 
 def test_uninstall_keeps_the_files_and_purge_names_them(hosts: Hosts) -> None:
+    del hosts.pair.hosts["dls-main"]["dls_server_licenses"]  # the first host of the play has none
     hosts.run("site")
+    assert not list(hosts.folder().iterdir())
     hosts.run("uninstall")
-    assert (hosts.folder() / "dls-main.lic").exists()
+    assert (hosts.folder("standby") / "dls-standby.lic").exists()
+    (hosts.folder("standby") / "index.json").write_text("damaged")
     said = hosts.run("uninstall", "-e", "dls_server_uninstall_purge=true")
-    assert f"{hosts.folder()}: dls-main.lic" in said
-    assert not (hosts.root / "main/lib").exists()
+    assert f"{hosts.folder('standby')}: dls-standby.lic" in said
+    assert not (hosts.root / "standby/lib").exists()
+
+
+def test_damaged_index_is_named_before_any_change(hosts: Hosts) -> None:
+    hosts.run("site")
+    (hosts.folder() / "index.json").write_text("damaged")
+    for name in ("site", "verify"):
+        done = hosts.pair.play(name)
+        assert done.recap["dls-main"]["failed"] == 1
+        assert "index.json: must be JSON, got " in done.output
+        assert "HINT: correct or remove the file" in done.output

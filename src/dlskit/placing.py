@@ -76,7 +76,7 @@ def read(one: Wanted, content: str | None) -> license_file.LicenseFile:
         except OSError as error:
             hint = "name a license file on the control node"
             raise Refused(str(one), "must be a readable file", error.strerror, hint) from None
-        hint = "where it is in Ansible Vault, give --ask-vault-pass or --vault-password-file; try: ansible-vault view"
+        hint = "where it is in Ansible Vault, give --ask-vault-pass or --vault-password-file"
         raise Refused(str(one), "must be a file that Ansible can read or decrypt", "nothing", hint)
     data = content.encode("utf-8", "surrogateescape")  # so Ansible reads what is not UTF-8
     if len(data) > license_file.LARGEST:

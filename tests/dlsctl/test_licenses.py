@@ -37,8 +37,14 @@ def folder(site: Site) -> Path:
     return site.root / "lib/licenses"
 
 
+def looked(site: Site) -> list[dict[str, Any]]:
+    inst = site.installation
+    found: list[dict[str, Any]] = dlsctl.look_at_licenses(inst, dlsctl.license_index(inst))
+    return found
+
+
 def faults(site: Site) -> dict[str, str | None]:
-    return {file["name"]: file["fault"] for file in dlsctl.look_at_licenses(site.installation)}
+    return {file["name"]: file["fault"] for file in looked(site)}
 
 
 def test_file_is_placed_byte_for_byte_for_its_owner_alone_and_recorded(home: Site) -> None:
@@ -47,7 +53,7 @@ def test_file_is_placed_byte_for_byte_for_its_owner_alone_and_recorded(home: Sit
     assert path.read_bytes() == f"LicenseItems:\r\n{SECRET}\r\n".encode()
     for entry, mode in ((path, 0o600), (folder(home), 0o700), (folder(home) / "index.json", 0o600)):
         assert entry.stat().st_mode & 0o777 == mode
-    (record,) = dlsctl.look_at_licenses(home.installation)
+    (record,) = looked(home)
     assert (record["license_id"], record["organization"], record["status"]) == ("1", "216998", "Activated")
     assert record["since"].endswith("Z")
     assert (record["uuid"], record["fault"]) == (None, None)
@@ -137,7 +143,7 @@ def test_mended_file_keeps_the_time_since_when_it_is_there(home: Site) -> None:
     index.write_text(index.read_text().replace('"since": "2', '"since": "1'))
     (folder(home) / "a.lic").chmod(0o644)
     assert place(home, wanted()) == ["a.lic"]
-    assert dlsctl.look_at_licenses(home.installation)[0]["since"].startswith("1")
+    assert looked(home)[0]["since"].startswith("1")
     assert not (folder(home) / "history").exists()
 
 
@@ -191,14 +197,14 @@ def test_file_goes_to_the_history_when_it_is_forgotten(home: Site) -> None:
 
 def findings(site: Site, entries: list[dict[str, str]] | None = None) -> list[str]:
     spec = {"prefix": "dls_server_", "values": {"dls_server_licenses": entries}}
-    seen = dlsctl.look_at_licenses(site.installation)
+    seen = looked(site)
     return [str(problem) for problem in dlsctl.license_findings(spec, site.installation, seen)]
 
 
 def test_server_s_uuid_is_recorded_also_where_it_becomes_known_later_and_another_one_is_found(home: Site) -> None:
     place(home, wanted())
     home.call("identity", "--uuid", UUID.lower(), check=False)
-    assert [file["uuid"] for file in dlsctl.look_at_licenses(home.installation)] == [UUID]
+    assert [file["uuid"] for file in looked(home)] == [UUID]
     assert findings(home) == []
     place(home, wanted("b.lic", "b"))
     home.call("identity", "--accept", "--uuid", OTHER_UUID, check=False)

@@ -20,6 +20,7 @@ from tests.site import watch
 
 MAIN, STANDBY = "lab-main", "lab-standby"
 TALKATIVE = {"ANSIBLE_NOCOLOR": "1"}
+LICENSE = "LicenseId: {number}\nOrganizationID: 216998\nLicenseStatus: Activated\nLicenseItems:\n{item}\n"
 
 
 @dataclass
@@ -114,6 +115,12 @@ def write_inventory(lab: hosts.Lab, folder: Path) -> Site:
         key = lab.inventory / "files" / f"{name}.key"
         key.write_text(pair.key)
         vault(password, "encrypt", str(key))
+    for number, name in enumerate(issued, start=1):
+        item = f"licence-item-of-{name}-8d20"
+        found.secrets.append(item)
+        path = lab.inventory / "files" / f"{name}.lic"
+        path.write_text(LICENSE.format(number=number, item=item))
+        vault(password, "encrypt", str(path))
     members = {
         name: {
             **site.archive_variables(),
@@ -122,6 +129,7 @@ def write_inventory(lab: hosts.Lab, folder: Path) -> Site:
             "dls_server_main_url": f"http://{address[MAIN]}/dls/",
             "dls_server_standby_url": f"http://{address[STANDBY]}/dls/",
             "dls_server_admin_password_set": True,
+            "dls_server_licenses": [{"file": "{{ inventory_dir }}/files/{{ inventory_hostname }}.lic"}],
             "dls_proxy_server_names": [address[name]],
             "dls_proxy_protocols": ["http", "https"],
         }
