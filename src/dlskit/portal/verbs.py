@@ -5,7 +5,6 @@ Every verb returns an Answer and takes `dry_run`: then it only looks, and `chang
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dlsctl import STANDBY_REFUSES, Problem, Refused, client_answer, url_parts
+from dlskit import license_file, license_key
 from dlskit.portal import evidence
 from dlskit.portal.items import Item, item_of, today, write_whole
 from dlskit.portal.pages import Portal
@@ -142,13 +142,10 @@ def read_projects(portal: Portal) -> list[Project]:
 
 
 def project_id(key: str) -> str:
-    """Return the handshake code in a license key, empty where it cannot be read.
-
-    To be replaced by the kit's own reading of license keys.
-    """
+    """Return the handshake code in a license key, empty where it cannot be read."""
     try:
-        return str(json.loads(base64.b64decode(key.removeprefix("DLS2")))["handshakeCode"])
-    except (ValueError, KeyError, TypeError):
+        return license_key.decode(key, "license key").handshake_code
+    except Refused:
         return ""
 
 
@@ -256,16 +253,16 @@ def insert(portal: Portal, name: str, content: bytes, project: str, *, new: bool
 
 
 def items_named_in(content: bytes) -> set[str]:
-    """Return the numbers in the items of a license file, among which are the items' ids.
+    """Return the numbers in the items of a license file, whose form is not documented: the items' ids are among them."""
+    return set(re.findall(r"(?<![\d.-])\d{6,}(?![\d.-])", license_file.parse(content, "license file").items))
 
-    The inner form of the items is not documented. To be replaced by the kit's own reading of license files.
+
+def keys(portal: Portal, project: str | None, out: Path, urls: Mapping[str, str], dry_run: bool) -> Answer:
+    """Write the key of `project`, or all keys as JSON by project, to `out`, readable for its owner only.
+
+    `urls`: what they must name as main and standby; empty: not compared. Raises Problem for a key that is none, or names
+    others.
     """
-    _, _, items = content.decode(errors="replace").partition("LicenseItems:")
-    return set(re.findall(r"(?<![\d.-])\d{6,}(?![\d.-])", items))
-
-
-def keys(portal: Portal, project: str | None, out: Path, dry_run: bool) -> Answer:
-    """Write the key of `project`, or all keys as JSON by project, to `out`, readable for its owner only."""
     found = {each.name: each.key for each in read_projects(portal)}
     if project is not None and project not in found:
         raise Refused("project", "must exist", project, f"name one of: {', '.join(found) or 'none'}")
@@ -273,6 +270,9 @@ def keys(portal: Portal, project: str | None, out: Path, dry_run: bool) -> Answe
         raise Problem(
             f"project {missing[0]}", "must have a license key on the portal's page", "none", "look at the page"
         )
+    if urls:
+        for name in [project] if project is not None else found:
+            check_key(name, found[name], urls)
     text = found[project] + "\n" if project is not None else json.dumps(found, indent=2) + "\n"
     facts = {"file": str(out), "projects": [project] if project is not None else list(found)}
     if out.is_file() and out.read_text(encoding="utf-8") == text and out.stat().st_mode & 0o077 == 0:
@@ -280,6 +280,13 @@ def keys(portal: Portal, project: str | None, out: Path, dry_run: bool) -> Answe
     if not dry_run:
         write_whole(out, text, 0o600)
     return Answer(True, f"{'would write' if dry_run else 'wrote'} {len(facts['projects'])} to {out}", facts)
+
+
+def check_key(project: str, key: str, urls: Mapping[str, str]) -> None:
+    """Raise the first problem of a project's key; `urls`: main and standby that it must name."""
+    what = f"license key of project {project}"
+    for problem in license_key.problems(license_key.decode(key, what), what, **urls):
+        raise problem
 
 
 # --- Server URLs and alerts ---
