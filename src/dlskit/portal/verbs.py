@@ -18,6 +18,12 @@ from dlskit.portal.items import Item, item_of, today, write_whole
 from dlskit.portal.pages import Portal
 
 UUID = re.compile(r"\b[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}\b")
+# The text of an element, without the words of the buttons in it: the one that copies a key stands right behind it.
+_WITHOUT_BUTTONS = """(element) => {
+  const copy = element.cloneNode(true);
+  copy.querySelectorAll('button, [role=button]').forEach((button) => button.remove());
+  return copy.textContent;
+}"""
 FIRST_VISIT, LOGIN = "first visit", "login"
 SENDER = ("host", "port", "ssl_trust", "address")
 RECEIVER = ("to", "cc", "bcc")
@@ -135,7 +141,7 @@ def read_projects(portal: Portal) -> list[Project]:
         name = " ".join(line for line in lines if line and line != statistics)
         if row["project"].get_by_text(tag, exact=True).count():
             name = name.removeprefix(tag).strip() or name
-        key = re.search(evidence.KEY, "".join(row["key"].inner_text().split()))
+        key = re.search(evidence.KEY, "".join(row["key"].evaluate(_WITHOUT_BUTTONS).split()))
         ids = re.findall(r"^\s*(\d+)\s*:", row["items"].inner_text(), re.MULTILINE)
         found.append(Project(name, project_id(key[0]) if key else "", tuple(ids), key[0] if key else ""))
     return found
@@ -253,15 +259,15 @@ def insert(portal: Portal, name: str, content: bytes, project: str, *, new: bool
 
 
 def items_named_in(content: bytes) -> set[str]:
-    """Return the numbers in the items of a license file, whose form is not documented: the items' ids are among them."""
+    """Return the numbers in the items of a license file, whose form is not documented: their ids are among them."""
     return set(re.findall(r"(?<![\d.-])\d{6,}(?![\d.-])", license_file.parse(content, "license file").items))
 
 
 def keys(portal: Portal, project: str | None, out: Path, urls: Mapping[str, str], dry_run: bool) -> Answer:
     """Write the key of `project`, or all keys as JSON by project, to `out`, readable for its owner only.
 
-    `urls`: what they must name as main and standby; empty: not compared. Raises Problem for a key that is none, or names
-    others.
+    `urls`: what they must name as main and standby; empty: not compared. Raises Problem for a key that is none, or
+    names others.
     """
     found = {each.name: each.key for each in read_projects(portal)}
     if project is not None and project not in found:
