@@ -1,4 +1,4 @@
-"""Small files that somebody hands to the kit: read whole, up to a limit, and named in messages so that they do no harm."""
+"""Small files that somebody hands to the kit: read whole, up to a limit, named in messages so that they do no harm."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One host of an Ansible inventory, with its variables as Ansible resolves them, vault and templates included.
 
-The reading is done in a child process by Ansible's own classes (inventory_reader.py): importing them takes half a second
-that other commands do not pay, and nothing of them gets into this process.
+The reading is done in a child process by Ansible's own classes (inventory_reader.py): importing them takes half a
+second that other commands do not pay, and nothing of them gets into this process.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def read_host(
     """Return the host `name` of `inventory` with those of `variables` that it has.
 
     Without a name, the only host of the group dls. `vault_password_file`: as Ansible's option; None: what Ansible's
-    configuration says. `ask_vault`: ask for the vault's password at the terminal. Raises Refused for an inventory or a host
-    that there is not, Problem when Ansible cannot read it.
+    configuration says. `ask_vault`: ask for the vault's password at the terminal. Raises Refused for an inventory or a
+    host that there is not, Problem when Ansible cannot read it.
     """
     if not Path(inventory).exists():
         raise Refused(
@@ -55,8 +55,7 @@ def read_host(
     }
     run = subprocess.run(
         [sys.executable, str(READER), json.dumps(question)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )

@@ -1,4 +1,4 @@
-"""Read one host of an inventory with Ansible's own classes, and print it as JSON. Run by inventory.py as a child process.
+"""Read one host of an inventory with Ansible's own classes, and print it as JSON. Run by inventory.py as a child.
 
 The argument is the question as JSON; the answer may hold secrets and goes to a pipe only.
 """

@@ -1,4 +1,4 @@
-"""The vendor's facts for each release line, from ``vendor/*.yml``: data, so that another release needs no other code."""
+"""The vendor's facts for each release line, from ``vendor/*.yml``: data, so that a new release needs no new code."""
 
 from __future__ import annotations
 
