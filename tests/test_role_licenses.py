@@ -222,5 +222,5 @@ def test_damaged_index_is_named_before_any_change(hosts: Hosts) -> None:
         done = hosts.pair.play(name)
         assert done.recap["dls-main"]["failed"] == 1
         said = " ".join(done.output.split())
-        assert "index.json: must be JSON, got " in said
+        assert "index.json: must be JSON, got " in said, done.output
         assert "HINT: correct or remove the file" in said
