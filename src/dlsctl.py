@@ -89,7 +89,8 @@ class Problem(Exception):
         return text
 
     def as_dict(self) -> Dict[str, object]:
-        return {"what": self.what, "rule": self.rule, "got": self.got, "hint": self.hint}
+        got = None if self.got is None else str(self.got)
+        return {"what": self.what, "rule": self.rule, "got": got, "hint": self.hint}
 
 
 class Refused(Problem):
@@ -3604,8 +3605,7 @@ def answered(text: str, code: int) -> int:
 def report(problem: Problem, options: argparse.Namespace) -> int:
     """Print a problem, with --json also on standard output; returns its exit code."""
     if options.json:
-        got = None if problem.got is None else str(problem.got)
-        answered(json.dumps({"error": dict(problem.as_dict(), got=got)}), problem.code)
+        answered(json.dumps({"error": problem.as_dict()}), problem.code)
     print(printable(str(problem)), file=sys.stderr)
     return problem.code
 

@@ -55,6 +55,18 @@ def test_host_on_which_everything_is_right_has_no_problems(spec: dict[str, Any])
     assert texts(spec) == []
 
 
+@pytest.mark.parametrize("entry", ["main", "verify", "licenses"])
+def test_damaged_index_of_the_licence_files_is_a_problem_like_others(
+    spec: dict[str, Any], site: Site, entry: str
+) -> None:
+    path = site.root / "lib/licenses/index.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("damaged")
+    answer = json.loads(json.dumps(dlsctl.preflight(spec | {"entry": entry})))
+    assert [problem["what"] for problem in answer["problems"]][:1] == [str(path)]
+    assert dlsctl.preflight(spec | {"entry": "uninstall"})["problems"] == []
+
+
 PATH_RULE = "must be an absolute path, without spaces, percent signs, quotes, braces, ';', $, '..' or a trailing slash"
 FILE_RULE = "must have a file, an absolute path on the control node or one that begins with ~,"
 NAME_RULE = "must have a file named with letters, digits, blanks and ._()+@-, 127 at most,"
