@@ -55,6 +55,18 @@ def test_host_on_which_everything_is_right_has_no_problems(spec: dict[str, Any])
     assert texts(spec) == []
 
 
+def test_a_server_without_a_password_is_refused_behind_a_proxy_whose_portal_is_open(
+    spec: dict[str, Any], tmp_path: Path
+) -> None:
+    spec["proxy"] = str(tmp_path / "dls.conf")
+    assert texts(spec) == []
+    Path(spec["proxy"]).write_text("    return 403;\n")
+    assert texts(spec) == []
+    Path(spec["proxy"]).write_text("    if ($dls_portal = 0) {\n")
+    (text,) = texts(spec)
+    assert text.startswith("dls_server_admin_password_set: must be true where a proxy on the host lets administrators")
+
+
 PATH_RULE = "must be an absolute path, without spaces, percent signs, quotes, braces, ';', $, '..' or a trailing slash"
 URL_RULE = "must be an http(s) URL such as https://dls1.example.com/dls/"
 VALUES = [
