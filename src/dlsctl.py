@@ -552,8 +552,8 @@ def _entry(header: tarfile.TarInfo, extra: Dict[str, str], archive: str) -> _Ent
         raise _refuse_member(archive, name, "must have no content unless it is a file", header.size)
     if extra.get("size", str(header.size)) != str(header.size):
         raise _refuse_member(archive, name, "must have one size in all its headers", shown(extra["size"]))
-    if header.linkname and kind in ("file", "dir"):
-        raise _refuse_member(archive, name, "must point to nothing unless it is a link", shown(header.linkname))
+    if link and kind in ("file", "dir"):
+        raise _refuse_member(archive, name, "must point to nothing unless it is a link", shown(link))
     if name in (".", "./") and kind == "dir":
         path = "."
     else:

@@ -271,6 +271,18 @@ TAR = {
     "file with a target": in_tar(
         b"x", "must point to nothing unless it is a link", "'/etc'", parts=tar.header(b"x", link=b"/etc")
     ),
+    "folder with a target in an extension": in_tar(
+        b"x",
+        "must point to nothing unless it is a link",
+        "'/etc/x'",
+        parts=tar.extension(tar.LONG_LINK, b"/etc/x\0") + tar.folder(b"x"),
+    ),
+    "file with a target in a pax header": in_tar(
+        b"x",
+        "must point to nothing unless it is a link",
+        "'/etc'",
+        parts=tar.pax((b"linkpath", b"/etc")) + tar.file(b"x"),
+    ),
     "long extension": Case(
         with_tar(tar.header(b"x", kind=tar.PAX, size=1 << 21)),
         "must have tar extension headers of at most 1048576 bytes",
