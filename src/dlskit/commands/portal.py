@@ -307,9 +307,9 @@ def server_urls(target: Target, main: str | None = None, standby: str | None = N
 
 @portal.command("alerts")
 @options(
-    click.option("--smtp-host", "host", metavar="NAME", help="Mail Smtp Host."),
-    click.option("--smtp-port", "port", metavar="PORT", help="Mail Smtp Port."),
-    click.option("--smtp-ssl-trust", "ssl_trust", metavar="NAME", help="Mail Smtp SSL Trust."),
+    click.option("--smtp-host", metavar="NAME", help="Mail Smtp Host."),  # `host` is the inventory's
+    click.option("--smtp-port", metavar="PORT", help="Mail Smtp Port."),
+    click.option("--smtp-ssl-trust", metavar="NAME", help="Mail Smtp SSL Trust."),
     click.option("--address", metavar="ADDRESS", help="Address that alerts come from."),
     click.option("--smtp-password-file", metavar="PATH", help="File with the password of that address."),
     click.option("--to", metavar="ADDRESSES", help="Receivers, parted by semicolons."),
@@ -321,7 +321,7 @@ def server_urls(target: Target, main: str | None = None, standby: str | None = N
     DRY_RUN,
 )
 def alerts_command(
-    smtp_password_file: str | None, again: bool, common: Options, dry_run: bool, as_json: bool, **given: str | None
+    smtp_password_file: str | None, again: bool, common: Options, dry_run: bool, as_json: bool, **typed: str | None
 ) -> None:
     """Set sender and receivers of the mail alerts, by the options and dls_server_alerts of the host.
 
@@ -334,7 +334,8 @@ def alerts_command(
     if smtp_password_file == "-" == common.password_file:  # noqa: S105 - standard input
         raise Refused("standard input", "must be one password", "two", "give one as a file")
     target = common.target()
-    values = alerts(target.variable(ALERTS)) | {name: value for name, value in given.items() if value is not None}
+    given = {name.removeprefix("smtp_"): value for name, value in typed.items() if value is not None}
+    values = alerts(target.variable(ALERTS)) | given
     password = read_secret(smtp_password_file) if smtp_password_file else values.pop("password", "")
     sender, receiver = verbs.split_alerts(values)
     if not sender and not receiver:

@@ -135,7 +135,7 @@ def read_projects(portal: Portal) -> list[Project]:
         name = " ".join(line for line in lines if line and line != statistics)
         if row["project"].get_by_text(tag, exact=True).count():
             name = name.removeprefix(tag).strip() or name
-        key = re.search(evidence.KEY, "".join(row["key"].inner_text().split()))
+        key = re.search(evidence.KEY, row["key"].inner_text())  # behind it may stand the word of a button
         ids = re.findall(r"^\s*(\d+)\s*:", row["items"].inner_text(), re.MULTILINE)
         found.append(Project(name, project_id(key[0]) if key else "", tuple(ids), key[0] if key else ""))
     return found
@@ -147,7 +147,7 @@ def project_id(key: str) -> str:
     To be replaced by the kit's own reading of license keys.
     """
     try:
-        return str(json.loads(base64.b64decode(key.removeprefix("DLS2")))["handshakeCode"])
+        return str(json.loads(base64.b64decode(key.removeprefix("DLS2"), validate=True))["handshakeCode"])
     except (ValueError, KeyError, TypeError):
         return ""
 
@@ -266,13 +266,12 @@ def items_named_in(content: bytes) -> set[str]:
 
 def keys(portal: Portal, project: str | None, out: Path, dry_run: bool) -> Answer:
     """Write the key of `project`, or all keys as JSON by project, to `out`, readable for its owner only."""
-    found = {each.name: each.key for each in read_projects(portal)}
+    found = {each.name: each.key if each.id else "" for each in read_projects(portal)}
     if project is not None and project not in found:
         raise Refused("project", "must exist", project, f"name one of: {', '.join(found) or 'none'}")
     if missing := [name for name in found if not found[name] and project in (None, name)]:
-        raise Problem(
-            f"project {missing[0]}", "must have a license key on the portal's page", "none", "look at the page"
-        )
+        rule = "must have a license key on the portal's page, `DLS2` and Base64 of JSON"
+        raise Problem(f"project {missing[0]}", rule, "none that can be read", "look at the page")
     text = found[project] + "\n" if project is not None else json.dumps(found, indent=2) + "\n"
     facts = {"file": str(out), "projects": [project] if project is not None else list(found)}
     if out.is_file() and out.read_text(encoding="utf-8") == text and out.stat().st_mode & 0o077 == 0:
