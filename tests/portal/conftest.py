@@ -1,5 +1,6 @@
 """A stand-in of each set of labels, one Chromium for all tests, and the command line between them."""
 
+import base64
 import contextlib
 import json
 import os
@@ -15,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from dlsctl import Problem
 from dlskit.cli import main
-from dlskit.portal import browser
+from dlskit.portal import browser, pages
 from tests.standin import build
 from tests.standin.portal import license_text
 from tests.standin.process import Instance, unpack
@@ -23,7 +24,6 @@ from tests.standin.process import Instance, unpack
 RELEASES = ("2.2.0", "2.4.11")  # one of each set of labels
 PASSWORD = "pw of admin, 1"
 SMTP_PASSWORD = "pw of smtp, 2"
-NEW = pytest.mark.parametrize("release", RELEASES)
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,18 @@ class Site:
     url: str
     options: list[str] = field(default_factory=list)
 
-    def run(self, *words: str, stdin: str | bytes | None = PASSWORD) -> Result:
-        """Run `dlskit portal` against it; the password comes on standard input unless that is something else."""
-        where = ["--url", self.url, *self.options]
-        if stdin == PASSWORD:
+    def run(self, *words: str, stdin: str = PASSWORD) -> Result:
+        """Run `dlskit portal` against it; the password comes on standard input unless the words name a file."""
+        where = [] if words[0] == "apply" else ["--url", self.url, *self.options]
+        if where and "--password-file" not in words:
             where += ["--password-file", "-"]
         return CliRunner().invoke(main, ["portal", *words, *where], input=stdin)
 
-    def answer(self, *words: str) -> dict[str, Any]:
+    def answer(self, *words: str, stdin: str = PASSWORD) -> dict[str, Any]:
         """Run a command that must do its thing, and return its JSON."""
-        done = self.run(*words, "--json")
+        done = self.run(*words, "--json", stdin=stdin)
         assert done.exit_code == 0, done.output
+        assert not secret_in(done.output)
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
@@ -87,6 +88,7 @@ def one_browser(shared_browser: Any, monkeypatch: pytest.MonkeyPatch) -> None:
                 context.close()
 
     monkeypatch.setattr(browser, "running", running)
+    monkeypatch.setattr(pages, "SHOWN_SECONDS", 0.3)  # a stand-in shows at once what it has to say
 
 
 @pytest.fixture(scope="package")
@@ -149,6 +151,17 @@ def license_of(number: str, **options: str) -> str:
 
 def item_ids(site: Site) -> set[str]:
     return {item["id"] for item in site.state()["items"]}
+
+
+def apply_settings(site: Site, **values: Any) -> dict[str, Any]:
+    """What `dlskit portal apply` takes for this portal."""
+    found = {"name": "a-host", "connection": "local", "port": int(site.url.rpartition(":")[2]), "password": PASSWORD}
+    return found | values
+
+
+def entry(name: str, text: str, project: str) -> dict[str, str]:
+    """A license file as `apply` takes it."""
+    return {"name": name, "content": base64.b64encode(text.encode()).decode(), "project": project}
 
 
 def secret_in(text: str) -> list[str]:

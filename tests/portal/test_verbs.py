@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from tests.portal.conftest import PASSWORD, SMTP_PASSWORD, Site, item_ids, license_of, secret_in
+from tests.portal.conftest import (
+    PASSWORD,
+    SMTP_PASSWORD,
+    Site,
+    apply_settings,
+    entry,
+    item_ids,
+    license_of,
+    secret_in,
+)
 
 pytestmark = pytest.mark.slow
 MAIN, STANDBY = "https://main.example/dls/", "https://standby.example/dls/"
@@ -167,38 +176,28 @@ def test_items_are_read_expired_ones_too_and_tell_by_exit_code_what_runs_out(sit
 
 
 def everything(site: Site, folder: Path) -> dict[str, Any]:
-    return {
-        "name": "a-host", "connection": "local", "port": site.instance.port, "password": PASSWORD,
-        "version": "2.4.11" if site.instance.portal.state()["labels"] == "2.3.5" else "2.2.0",
-        "urls": {"main": MAIN, "standby": STANDBY}, "keys_file": str(folder / "keys.json"),
-        "alerts": {
+    return apply_settings(
+        site,
+        urls={"main": MAIN, "standby": STANDBY},
+        keys_file=str(folder / "keys.json"),
+        licenses=[entry("a.lic", license_of("1000007"), "Scanners")],
+        alerts={
             "host": "smtp.example", "port": 465, "ssl_trust": "smtp.example", "address": "a@b.c",
             "password": SMTP_PASSWORD, "to": ["x@y.z", "u@v.w"],
         },
-        "licenses": [{
-            "name": "a.lic", "content": base64.b64encode(license_of("1000007").encode()).decode(), "project": "Scanners",
-        }],
-    }  # fmt: skip
-
-
-def apply(document: dict[str, Any], *options: str) -> dict[str, Any]:
-    """Run the command as a playbook does, in a process and a browser of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dlskit", "portal", "apply", "--settings", "-", "--json", *options],
-        input=json.dumps(document), capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert not secret_in(done.stdout + done.stderr)
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
 
 
 def test_everything_is_applied_in_one_visit_and_nothing_the_second_time(fresh: Site, tmp_path: Path) -> None:
     wanted = everything(fresh, tmp_path)
-    first_dry = apply(wanted | {"dry_run": True})
+
+    def apply(**values: Any) -> dict[str, Any]:
+        return fresh.answer("apply", "--settings", "-", stdin=json.dumps(wanted | values))
+
+    first_dry = apply(dry_run=True)
     assert [part["part"] for part in first_dry["parts"]] == ["password"]
     assert (first_dry["changed"], fresh.state()["passwordSet"]) == (True, False)
-    done = apply(wanted)
+    done = apply()
     parts = {part["part"]: part["changed"] for part in done["parts"]}
     changed = {"password", "server_urls", "license", "alerts", "keys"}
     assert parts == {name: name in changed for name in (*changed, "uuid")}
@@ -206,8 +205,18 @@ def test_everything_is_applied_in_one_visit_and_nothing_the_second_time(fresh: S
     (key,) = json.loads((tmp_path / "keys.json").read_text()).values()
     assert json.loads(base64.b64decode(key[4:]))["mainServerURL"] == MAIN
     written = fresh.store()
-    again = apply(wanted)
+    again = apply()
     assert (again["changed"], [part["changed"] for part in again["parts"]]) == (False, [False] * 6)
-    dry = apply(wanted | {"dry_run": True, "urls": {"main": "https://other.example/dls/"}})
+    dry = apply(dry_run=True, urls={"main": "https://other.example/dls/"})
     assert [part["part"] for part in dry["parts"] if part["changed"]] == ["server_urls"]
     assert fresh.store() == written
+
+
+@pytest.mark.parametrize("shared_site", ["2.4.11"], indirect=True)
+def test_a_playbook_runs_it_in_a_process_with_a_browser_of_its_own(shared_site: Site) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dlskit", "portal", "apply", "--settings", "-"],
+        input=json.dumps(apply_settings(shared_site)), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("password: the password is the one given\nuuid: ")
