@@ -78,6 +78,7 @@ def read(data: bytes) -> Settings:
     except (ValueError, RecursionError):
         raise Refused("settings", "must be a JSON object", "something else", _HINT) from None
     value = _checked("settings", document, _KEYS)
+    _check_values(value)
     variables = {"dls_server_version": value["version"] or None, "dls_server_port": value["port"] or None}
     host = Host(value["name"], value["connection"], value["ssh"], variables, {})
     if not value["password"]:
@@ -86,7 +87,7 @@ def read(data: bytes) -> Settings:
     return Settings(
         target=of_host(host),
         password=value["password"],
-        urls={which: str(url) for which, url in value["urls"].items() if which in ("main", "standby")},
+        urls=value["urls"],
         alerts=alerts(value["alerts"]),
         licenses=tuple(_license(entry, number) for number, entry in enumerate(value["licenses"], 1)),
         keys_file=Path(value["keys_file"]).expanduser() if value["keys_file"] else None,
@@ -94,6 +95,17 @@ def read(data: bytes) -> Settings:
         timeout=value["timeout"],
         dry_run=value["dry_run"],
     )
+
+
+def _check_values(value: Mapping[str, Any]) -> None:
+    if value["timeout"] < 1:
+        raise Refused("settings, timeout", "must be 1 or more", value["timeout"], _HINT)
+    if not 0 <= value["port"] <= 65535:
+        raise Refused("settings, port", "must be 0 to 65535", value["port"], _HINT)
+    if value["connection"].rpartition(".")[2] != "local" and not value["ssh"].get("host"):
+        raise Refused("settings, ssh", "must have the host", "nothing", _HINT)
+    if not all(which in ("main", "standby") and isinstance(url, str) for which, url in value["urls"].items()):
+        raise Refused("settings, urls", "must be texts for main and standby", "something else", _HINT)
 
 
 def _license(entry: object, number: int) -> License:
