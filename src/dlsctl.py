@@ -11,7 +11,7 @@ Exit codes
     2  wrong usage
     3  the server is stopped
     4  the server runs but gave no healthy answer in time
-    5  installed files, or the host's identity, differ from what was recorded
+    5  installed or licence files, or the host's identity, differ from what was recorded
     6  refused: an input or the host breaks a rule, nothing was changed
     7  busy: another dlsctl holds the lock
     8  blocked: an earlier run left something that only a person can decide
@@ -955,6 +955,7 @@ class Installation:
         self.releases = os.path.join(self.home, "releases")
         self.archives = os.path.join(self.home, "archives")
         self.kit = os.path.join(self.home, "kit")
+        self.licenses = os.path.join(self.data_dir, "licenses")
         self.current_link = os.path.join(self.home, "current")
         self.console_log = os.path.join(self.kit, "console.log")
         self.renewal_flag = os.path.join(self.kit, "renewing-address-filter")  # there while systemd is made to renew it
@@ -975,7 +976,7 @@ class Installation:
         """The folders that hold licence files and backups, with their modes."""
         return {
             self.data_dir: 0o755,
-            os.path.join(self.data_dir, "licenses"): 0o700,
+            self.licenses: 0o700,
             self.backup_dir: 0o700,
         }
 
@@ -2324,6 +2325,143 @@ def hashed(text: Optional[str]) -> Optional[str]:
     return hashlib.sha256(text.strip().encode()).hexdigest() if text and text.strip() else None
 
 
+# --- Licence files: placed for safe keeping beside the server; replaced, but never lost ---
+
+LICENSE_NAME = r"(?!index\.json\Z|history\Z|.*\.dlsctl-new\Z)[A-Za-z0-9_][A-Za-z0-9._ ()+@-]{0,126}"
+LICENSE_FACTS = ("sha256", "license_id", "organization", "status")
+
+
+def license_index(inst: Installation) -> Dict[str, Dict[str, Any]]:
+    """What was recorded of each licence file that was placed, by file name."""
+    path = os.path.join(inst.licenses, "index.json")
+    files = (read_json(path) or {}).get("files", {})
+    if not isinstance(files, dict) or not all(isinstance(record, dict) for record in files.values()):
+        raise Refused(path, "must hold a record for each licence file", "something else", "remove it; run the playbook")
+    return files
+
+
+def write_license_index(inst: Installation, files: Dict[str, Dict[str, Any]]) -> None:
+    write_json(os.path.join(inst.licenses, "index.json"), {"files": files}, 0o600)
+
+
+def look_at_licenses(inst: Installation, index: Dict[str, Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """Every licence file that was placed or lies there: its name, its record, and its `fault`, or None."""
+    names = {name for name in list_folder(inst.licenses) if re.fullmatch(LICENSE_NAME, name)}
+    found = []
+    for name in sorted(names | set(index)):
+        record = index.get(name, {})
+        fault = license_fault(os.path.join(inst.licenses, name), record.get("sha256"))
+        found.append(dict({key: record.get(key) for key in (*LICENSE_FACTS, "since", "uuid")}, name=name, fault=fault))
+    return found
+
+
+def license_fault(path: str, sha256: Optional[str]) -> Optional[str]:
+    """What is wrong with a placed file, of which this hash was recorded; None where nothing is."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return "missing"
+    if not sha256:
+        return "not placed by the kit"
+    if not stat.S_ISREG(status.st_mode) or sha256_file(path) != sha256:
+        return "other content"
+    if stat.S_IMODE(status.st_mode) != 0o600 or status.st_uid != os.geteuid():
+        return "not its owner's alone"
+    return None
+
+
+def place_licenses(inst: Installation, wanted: Sequence[Dict[str, str]]) -> List[str]:
+    """Put licence files where they are kept, and record them; returns the names of those that were not as wanted.
+
+    Each of `wanted` is {name, content, sha256, license_id, organization, status}. What is replaced goes to the history.
+    """
+    make_folders(inst)
+    os.chmod(inst.licenses, 0o700)
+    index, uuid = license_index(inst), recorded_identity(inst).get("uuid")
+    changes = []
+    for item in wanted:
+        name, data = item["name"], item["content"].encode()
+        path = os.path.join(inst.licenses, name)
+        if not re.fullmatch(LICENSE_NAME, name) or hashlib.sha256(data).hexdigest() != item["sha256"]:
+            raise Refused(shown(name), "must arrive as it was checked", "something else", "run the same again")
+        known = index.get(name, {})
+        if known.get("sha256") == item["sha256"] and license_fault(path, item["sha256"]) is None:
+            continue
+        if read_bytes(path) not in (None, data):
+            keep_license(inst, name)
+        write_atomic(path, data, 0o600)
+        if known.get("sha256") != item["sha256"]:
+            index[name] = dict({key: item[key] for key in LICENSE_FACTS}, since=utc_now(), uuid=uuid)
+        changes.append(name)
+    if changes:
+        write_license_index(inst, index)
+        relabel(inst.licenses)
+    return changes
+
+
+def keep_license(inst: Installation, name: str) -> str:
+    """Put a licence file into the history too, under its time and hash; returns where it is there."""
+    history, path = os.path.join(inst.licenses, "history"), os.path.join(inst.licenses, name)
+    os.makedirs(history, 0o700, exist_ok=True)
+    kept = os.path.join(history, "{}-{}-{}".format(utc_now().replace(":", ""), sha256_file(path), name))
+    with contextlib.suppress(FileExistsError):  # of the same second and content
+        os.link(path, kept)
+    os.chmod(kept, 0o600)
+    sync_folder(history)
+    return kept
+
+
+def forget_license(inst: Installation, name: str) -> str:
+    """Move a licence file into the history and drop its record; returns what was done."""
+    index = license_index(inst)
+    path = os.path.join(inst.licenses, name)
+    if not re.fullmatch(LICENSE_NAME, name) or not (name in index or os.path.lexists(path)):
+        raise Refused("--forget", "must name a licence file of " + inst.licenses, shown(name), "see: dlsctl licenses")
+    text = name + ": forgotten"
+    if os.path.lexists(path):
+        text += "; it is now " + keep_license(inst, name)
+        os.unlink(path)
+    if index.pop(name, None):
+        write_license_index(inst, index)
+    return text
+
+
+def bind_licenses(inst: Installation) -> None:
+    """Record the server's UUID, where it is known by now, with the licence files that were placed before."""
+    index, uuid = license_index(inst), recorded_identity(inst).get("uuid")
+    unbound = [record for record in index.values() if uuid and not record.get("uuid")]
+    for record in unbound:
+        record["uuid"] = uuid
+    if unbound:
+        write_license_index(inst, index)
+
+
+def license_findings(spec: Spec, inst: Installation, seen: Sequence[Dict[str, Any]]) -> Iterator[Problem]:
+    """What is wrong with the placed files, and which of those that the inventory names are not there.
+
+    Files that the inventory does not name, while it names some, are the playbook's to report: they are no fault.
+    """
+    uuid, entries = recorded_identity(inst).get("uuid"), spec["values"].get(spec["prefix"] + "licenses")
+    wanted = None if entries is None else {os.path.basename(entry["file"]) for entry in entries}
+    for file in seen:
+        path = os.path.join(inst.licenses, file["name"])
+        if not file["sha256"] or (wanted is not None and file["name"] not in wanted):
+            continue
+        if file["fault"]:
+            hint = "run the install playbook, or take it from {}/history".format(inst.licenses)
+            yield Problem(path, "must be the licence file that was placed", file["fault"], hint)
+        elif uuid and file["uuid"] not in (None, uuid):
+            rule = "must be of the server with the UUID {}, for which it was placed".format(file["uuid"])
+            yield Problem(path, rule, uuid, "have the vendor issue the licence anew, and place that file")
+    for name in sorted((wanted or set()) - {file["name"] for file in seen if file["sha256"]}):
+        yield Problem(
+            os.path.join(inst.licenses, name),
+            "must be placed, as the inventory says",
+            "nothing",
+            "run the install playbook",
+        )
+
+
 # --- The sandbox: whether the server still sees what its licence is bound to ---
 
 
@@ -2814,6 +2952,7 @@ def findings(spec: Spec, inst: Installation, seen: Dict[str, Any]) -> List[str]:
                 "take back what hides them, from the unit or its drop-ins",
             )
         )
+    found += license_findings(spec, inst, seen["licenses"])
     if not seen["enabled"]:
         found.append(Problem(inst.service, "must be started at boot", "disabled", "run the install playbook"))
     found += [
@@ -3110,6 +3249,41 @@ def value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem]:
                 set_hint(prefix + "allowed_networks"),
             )
     yield from pair_value_problems(prefix, values)
+    yield from license_value_problems(prefix, values)
+
+
+def license_value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem]:
+    """Entries of the list of licence files that are misspelt, incomplete, or of one name."""
+    variable, names = prefix + "licenses", []
+    for number, entry in enumerate(values.get(variable) or [], 1):
+        faults = list(license_entry_faults(entry))
+        name = os.path.basename(str(entry.get("file")))
+        if not faults and name in names:
+            faults.append(("must have files of different names", repr(name), "rename one of them"))
+        names.append(name)
+        for rule, got, hint in faults:
+            yield Refused(variable, "{} in entry {}".format(rule, number), got, hint or set_hint(variable))
+
+
+def license_entry_faults(entry: Dict[str, Any]) -> Iterator[Tuple[str, object, Optional[str]]]:
+    """What is wrong with one entry of that list: the rule, the value, the next action."""
+    kinds = {"file": "path", "project": "str", "create": "bool"}
+    for key in sorted(map(str, set(entry) - set(kinds))):
+        near = nearest(key, kinds, "")
+        yield "must have no keys but file, project and create", repr(key), near and "did you mean {}?".format(near)
+    for key, kind in kinds.items():
+        try:
+            coerce(kind, entry.get(key, True if key == "create" else ""))
+        except ValueError:
+            yield "must have a {} of type {}".format(key, kind), repr(entry[key]), None
+            return
+    path = str(entry.get("file", ""))
+    if not re.match("[/~]", path):
+        rule = "must have a file, an absolute path on the control node or one that begins with ~,"
+        yield rule, repr(path) if path else "nothing", None
+    elif not re.fullmatch(LICENSE_NAME, os.path.basename(path)):
+        rule = "must have a file named with letters, digits, blanks and ._()+@-, 127 at most,"
+        yield rule, repr(os.path.basename(path)), "rename the file"
 
 
 def pair_value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem]:
@@ -3344,10 +3518,20 @@ def preflight(spec: Spec) -> Dict[str, Any]:
     spec["values"].update({name: spec["options"][name].get("default") for name in bad})
     inst = installation_of(spec)
     seen = look(spec, inst)
+    try:
+        index = license_index(inst)
+    except Refused as problem:
+        index = {}
+        problems += [problem] if spec["entry"] != "uninstall" else []
+    seen["licenses"] = look_at_licenses(inst, index)
     if spec["entry"] != "verify":
         problems += foreign_problems(spec, inst)
     if spec["entry"] == "main":
         problems += host_problems(spec, inst)
+    if spec["entry"] == "licenses" and not seen["current"]:
+        problems.append(
+            Refused(inst.home, "must hold an installed release", "nothing", "run the install playbook first")
+        )
     if spec["entry"] == "uninstall" and spec["values"].get(spec["prefix"] + "uninstall_purge"):
         problems += purge_problems(spec, inst)
     if spec["entry"] == "verify":
@@ -3490,7 +3674,10 @@ def parser() -> argparse.ArgumentParser:
     entry.add_argument("file", metavar="FILE")
     entry.add_argument("--sha256", required=True, help="the pinned checksum")
     entry.add_argument("--version", required=True, help="the version it must hold")
+    verb(verb_place, "place the licence files that an engine has checked (on standard input)")
     verb(verb_filter, "keep the server's ports closed but to the allowed networks (for the supervisor)")
+    entry = verb(verb_licenses, "list the licence files that were placed, and what is wrong with them")
+    entry.add_argument("--forget", metavar="NAME", help="move a file that is no more needed to the history")
     verb(verb_run, "become the server, in the foreground (for the supervisor)")
     for function, text in (
         (verb_preflight, "check a host before an engine changes it"),
@@ -3623,12 +3810,13 @@ def verb_identity(options: argparse.Namespace) -> Answer:
             raise Refused("--uuid", "must be as the portal's home page shows it", options.uuid, "copy it from there")
         found["uuid"] = options.uuid.upper()
     before = recorded_identity(inst)
-    if options.accept:
+    if options.accept or options.uuid:
         with locked(inst):
-            write_json(os.path.join(inst.kit, "identity.json"), {**before, **found}, 0o600)
-    elif options.uuid:
-        with locked(inst):
-            record_identity(inst, found)
+            if options.accept:
+                write_json(os.path.join(inst.kit, "identity.json"), {**before, **found}, 0o600)
+            else:
+                record_identity(inst, found)
+            bind_licenses(inst)
     known = recorded_identity(inst)
     drift = identity_drift(inst, found)
     shown_labels = dict(found, mac=shown_macs(found["mac"]), uuid=found.get("uuid") or known.get("uuid"))
@@ -3647,6 +3835,31 @@ def verb_identity(options: argparse.Namespace) -> Answer:
         "problems": [drift_problem(change).as_dict() for change in drift],
     }
     return (EXIT_DIFFERS if drift or hidden else EXIT_OK), answer, "\n".join(lines)
+
+
+def verb_licenses(options: argparse.Namespace) -> Answer:
+    inst = Installation.load(options.config)
+    if options.forget:
+        with locked(inst):
+            text = forget_license(inst, options.forget)
+        return EXIT_OK, {"changed": True}, text
+    found = look_at_licenses(inst, license_index(inst))
+    form = "{name}: licence {license_id} of organization {organization}, {status}, since {since}, for server {uuid}"
+    lines = [
+        (form if file["sha256"] else "{name}").format(**dict(file, uuid=file["uuid"] or "unknown"))
+        + (": " + file["fault"] if file["fault"] else "")
+        for file in found
+    ]
+    code = EXIT_DIFFERS if any(file["fault"] for file in found) else EXIT_OK
+    return code, {"folder": inst.licenses, "files": found}, "\n".join(lines) or "no licence file is placed"
+
+
+def verb_place(options: argparse.Namespace) -> Answer:
+    inst = Installation.load(options.config)
+    wanted = read_spec(options)["licenses"]
+    with locked(inst):
+        placed = place_licenses(inst, wanted)
+    return EXIT_OK, {"changed": bool(placed), "placed": placed}, "\n".join(placed) or "nothing to do"
 
 
 def verb_install(options: argparse.Namespace) -> Answer:

@@ -19,6 +19,8 @@ from dlskit import __version__
 from dlskit.commands import JSON_WANTED
 from dlskit.commands.archive import archive
 from dlskit.commands.completion import completion
+from dlskit.commands.key import key_group
+from dlskit.commands.license import license_group
 from dlskit.commands.portal import portal
 from dlskit.commands.probe import probe
 
@@ -107,5 +109,7 @@ def main(debug: bool) -> None:
 
 main.add_command(archive)
 main.add_command(completion)
+main.add_command(key_group)
+main.add_command(license_group)
 main.add_command(portal)
 main.add_command(probe)

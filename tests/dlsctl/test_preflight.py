@@ -56,6 +56,8 @@ def test_host_on_which_everything_is_right_has_no_problems(spec: dict[str, Any])
 
 
 PATH_RULE = "must be an absolute path, without spaces, percent signs, quotes, braces, ';', $, '..' or a trailing slash"
+FILE_RULE = "must have a file, an absolute path on the control node or one that begins with ~,"
+NAME_RULE = "must have a file named with letters, digits, blanks and ._()+@-, 127 at most,"
 URL_RULE = "must be an http(s) URL such as https://dls1.example.com/dls/"
 VALUES = [
     ("port", 99999, "must be 1 to 65535, got 99999"),
@@ -99,6 +101,26 @@ VALUES = [
     ("launch", "docker", "must be one of vendor, direct, got 'docker'"),
     ("service_name", "dls server", "must be a unit name without .service, got 'dls server'"),
     ("user", "Robert'); DROP", 'must be a system user name, got "Robert\'); DROP"'),
+    ("licenses", "a.lic", "must be of type list, got 'a.lic'"),
+    ("licenses", ["a.lic"], "must be of type list, got ['a.lic']"),
+    (
+        "licenses",
+        [{"file": "/a", "flie": "/a"}],
+        "must have no keys but file, project and create in entry 1, got 'flie'",
+    ),
+    ("licenses", [{"project": "x"}], f"{FILE_RULE} in entry 1, got nothing"),
+    ("licenses", [{"file": "files/a.lic"}], f"{FILE_RULE} in entry 1, got 'files/a.lic'"),
+    ("licenses", [{"file": ["/a"]}], "must have a file of type path in entry 1, got ['/a']"),
+    ("licenses", [{"file": "/a", "create": "perhaps"}], "must have a create of type bool in entry 1, got 'perhaps'"),
+    ("licenses", [{"file": "/a", "project": {}}], "must have a project of type str in entry 1, got {}"),
+    ("licenses", [{"file": "/a", "project": None}], "must have a project of type str in entry 1, got None"),
+    (
+        "licenses",
+        [{"file": "/a/ü.lic"}],
+        f"{NAME_RULE} in entry 1, got 'ü.lic'",
+    ),
+    ("licenses", [{"file": "/a/"}], f"{NAME_RULE} in entry 1, got ''"),
+    ("licenses", [{"file": "/a"}, {"file": "/b/a"}], "must have files of different names in entry 2, got 'a'"),
     ("mode", "primary", "must be one of standalone, main, standby, got 'primary'"),
     ("mode", "", "must not be empty, got ''"),
     ("main_url", "ftp://b/", f"{URL_RULE}, got 'ftp://b/'"),

@@ -15,8 +15,8 @@ from docker.errors import DockerException
 from dlsctl import Problem, Refused
 from tests.lab.paths import CACHE
 
-# Debian's packages with a program of each: the engine, what makes images, servers that configurations are tried in, and
-# the browser that `dlskit portal` drives.
+# Debian's packages with a program of each: the engine, what makes images, servers that configurations are tried in, the
+# browser that `dlskit portal` drives, and what signatures are exchanged with.
 PACKAGES = {
     "docker.io": "dockerd",
     "mmdebstrap": "mmdebstrap",
@@ -25,6 +25,7 @@ PACKAGES = {
     "haproxy": "haproxy",
     "caddy": "caddy",
     "chromium": "chromium",
+    "minisign": "minisign",
 }
 START_DEADLINE = 60  # seconds
 

@@ -125,6 +125,11 @@ def write_inventory(lab: hosts.Lab, folder: Path) -> Site:
         key = lab.inventory / "files" / f"{name}.key"
         key.write_text(pair.key)
         vault(password, "encrypt", str(key))
+    for number, name in enumerate(issued, start=100028117):
+        found.secrets.append(f"licence-of-{name}-8d20")
+        path = lab.inventory / "files" / f"{name}.lic"
+        path.write_text(license_text(str(number)).replace("LicenseItems:", f"Remark: {secrets[-1]}\nLicenseItems:"))
+        vault(password, "encrypt", str(path))
     members = {
         name: {
             **site.archive_variables(),
@@ -132,7 +137,9 @@ def write_inventory(lab: hosts.Lab, folder: Path) -> Site:
             # The link between the two servers is plain http, because the stand-in trusts no authority of ours.
             "dls_server_main_url": f"http://{address[MAIN]}/dls/",
             "dls_server_standby_url": f"http://{address[STANDBY]}/dls/",
-            "dls_server_licenses": [{"file": str(folder / f"{name}.lic"), "project": PROJECT}],
+            "dls_server_licenses": [
+                {"file": "{{ inventory_dir }}/files/{{ inventory_hostname }}.lic", "project": PROJECT}
+            ],
             "dls_server_keys_dir": str(folder / "keys"),
             "dls_server_probe": [],
             "dls_proxy_server_names": [address[name]],
@@ -141,8 +148,6 @@ def write_inventory(lab: hosts.Lab, folder: Path) -> Site:
         for name, mode in ((MAIN, "main"), (STANDBY, "standby"))
     }
     (lab.inventory / "site.yml").write_text(yaml.safe_dump({"dls": {"hosts": members}}))
-    for name, number in ((MAIN, "100028117"), (STANDBY, "100028118")):
-        (folder / f"{name}.lic").write_text(license_text(number))
     secrets += [PASSWORD, ALERTS["password"]]
     everywhere = lab.inventory / "group_vars" / "all.yml"
     everywhere.write_text(yaml.safe_dump({"dls_server_admin_password": PASSWORD, "dls_server_alerts": ALERTS}))

@@ -67,3 +67,13 @@ def test_the_key_is_where_it_belongs_and_root_s_alone(pair: Site, name: str) -> 
     key = pair.shell(name, "cat /etc/dls/tls/key.pem; stat -c '%a %U %G' /etc/dls/tls/key.pem")
     assert any(secret in key for secret in pair.secrets)
     assert key.splitlines()[-1] == "600 root root"
+
+
+@pytest.mark.parametrize("name", [MAIN, STANDBY])
+def test_the_licence_file_is_where_it_belongs_and_root_s_alone(pair: Site, name: str) -> None:
+    path = f"/var/lib/dls/licenses/{name}.lic"
+    file = pair.shell(
+        name, f"cat {path}; stat -c '%a %U %G' {path} /var/lib/dls/licenses /var/lib/dls/licenses/index.json"
+    )
+    assert any(secret in file for secret in pair.secrets)
+    assert file.splitlines()[-3:] == ["600 root root", "700 root root", "600 root root"]

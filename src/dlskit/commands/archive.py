@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dlskit.commands import F, json_option
+from dlskit.commands import F, json_option, print_rows
 
 if TYPE_CHECKING:
     from dlsctl import Archive, ArchiveLimits, Progress
@@ -97,20 +97,17 @@ def as_dict(found: Archive, manifest: bool) -> dict[str, Any]:
 
 def print_summary(found: Archive) -> None:
     """Print what an archive holds for a person."""
-    from rich.console import Console  # noqa: PLC0415
     from rich.filesize import decimal  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
 
-    rows = {
-        "release": f"{found.version} for {found.platform}",
-        "top folder": found.top or "none",
-        "size": decimal(found.size),
-        "unpacked": f"{decimal(unpacked_size(found))} in {len(found.members)} members",
-        "SHA-256": found.sha256,
-    }
-    console = Console(highlight=False)
-    for label, value in rows.items():
-        console.print(Text(f"{label:<12}", style="bold").append(Text(value, style="default")), soft_wrap=True)
+    print_rows(
+        {
+            "release": f"{found.version} for {found.platform}",
+            "top folder": found.top or "none",
+            "size": decimal(found.size),
+            "unpacked": f"{decimal(unpacked_size(found))} in {len(found.members)} members",
+            "SHA-256": found.sha256,
+        }
+    )
 
 
 def manifest_lines(found: Archive) -> Iterator[str]:

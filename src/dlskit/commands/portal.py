@@ -269,7 +269,7 @@ def keys_command(project: str | None, out: str, common: Options, dry_run: bool, 
     from dlskit.portal import verbs  # noqa: PLC0415
 
     with signed_in(common, common.target()) as found:
-        answer = verbs.keys(found, project, Path(out), dry_run)
+        answer = verbs.keys(found, project, Path(out), {}, dry_run)
     show(answer, as_json, dry_run)
 
 

@@ -5,7 +5,6 @@ Every verb returns an Answer and takes `dry_run`: then it only looks, and `chang
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -13,11 +12,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dlsctl import STANDBY_REFUSES, Problem, Refused, client_answer, url_parts
+from dlskit import license_file, license_key
 from dlskit.portal import evidence
 from dlskit.portal.items import Item, item_of, today, write_whole
 from dlskit.portal.pages import Portal
 
 UUID = re.compile(r"\b[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}\b")
+# The text of an element, without the words of the buttons in it: the one that copies a key stands right behind it.
+_WITHOUT_BUTTONS = """(element) => {
+  const copy = element.cloneNode(true);
+  copy.querySelectorAll('button, [role=button]').forEach((button) => button.remove());
+  return copy.textContent;
+}"""
 FIRST_VISIT, LOGIN = "first visit", "login"
 SENDER = ("host", "port", "ssl_trust", "address")
 RECEIVER = ("to", "cc", "bcc")
@@ -135,20 +141,17 @@ def read_projects(portal: Portal) -> list[Project]:
         name = " ".join(line for line in lines if line and line != statistics)
         if row["project"].get_by_text(tag, exact=True).count():
             name = name.removeprefix(tag).strip() or name
-        key = re.search(evidence.KEY, row["key"].inner_text())  # behind it may stand the word of a button
+        key = re.search(evidence.KEY, "".join(row["key"].evaluate(_WITHOUT_BUTTONS).split()))
         ids = re.findall(r"^\s*(\d+)\s*:", row["items"].inner_text(), re.MULTILINE)
         found.append(Project(name, project_id(key[0]) if key else "", tuple(ids), key[0] if key else ""))
     return found
 
 
 def project_id(key: str) -> str:
-    """Return the handshake code in a license key, empty where it cannot be read.
-
-    To be replaced by the kit's own reading of license keys.
-    """
+    """Return the handshake code in a license key, empty where it cannot be read."""
     try:
-        return str(json.loads(base64.b64decode(key.removeprefix("DLS2"), validate=True))["handshakeCode"])
-    except (ValueError, KeyError, TypeError):
+        return license_key.decode(key, "license key").handshake_code
+    except Refused:
         return ""
 
 
@@ -201,7 +204,7 @@ def import_license(  # noqa: PLR0913 - one parameter an option
     name, content = file
     existing = read_projects(portal)
     items = {item.id for item in read_items(portal)}
-    there = items_named_in(content) & items
+    there = items_named_in(name, content) & items
     mine = next((each for each in existing if each.name == project), None)
     if there and not again:
         where = {each.name for each in existing if there & set(each.items)}
@@ -255,23 +258,26 @@ def insert(portal: Portal, name: str, content: bytes, project: str, *, new: bool
     return said, not dialog.is_visible()
 
 
-def items_named_in(content: bytes) -> set[str]:
-    """Return the numbers in the items of a license file, among which are the items' ids.
+def items_named_in(name: str, content: bytes) -> set[str]:
+    """Return the numbers in the items of a license file, whose form is not documented: their ids are among them."""
+    return set(re.findall(r"(?<![\d.-])\d{6,}(?![\d.-])", license_file.parse(content, name).items))
 
-    The inner form of the items is not documented. To be replaced by the kit's own reading of license files.
+
+def keys(portal: Portal, project: str | None, out: Path, urls: Mapping[str, str], dry_run: bool) -> Answer:
+    """Write the key of `project`, or all keys as JSON by project, to `out`, readable for its owner only.
+
+    `urls`: what they must name as main and standby; empty: not compared. Raises Problem for a key that is none, or
+    names others.
     """
-    _, _, items = content.decode(errors="replace").partition("LicenseItems:")
-    return set(re.findall(r"(?<![\d.-])\d{6,}(?![\d.-])", items))
-
-
-def keys(portal: Portal, project: str | None, out: Path, dry_run: bool) -> Answer:
-    """Write the key of `project`, or all keys as JSON by project, to `out`, readable for its owner only."""
-    found = {each.name: each.key if each.id else "" for each in read_projects(portal)}
+    found = {each.name: each.key for each in read_projects(portal)}
     if project is not None and project not in found:
         raise Refused("project", "must exist", project, f"name one of: {', '.join(found) or 'none'}")
     if missing := [name for name in found if not found[name] and project in (None, name)]:
-        rule = "must have a license key on the portal's page, `DLS2` and Base64 of JSON"
-        raise Problem(f"project {missing[0]}", rule, "none that can be read", "look at the page")
+        raise Problem(
+            f"project {missing[0]}", "must have a license key on the portal's page", "none", "look at the page"
+        )
+    for name in [project] if project is not None else found:
+        check_key(name, found[name], urls)
     text = found[project] + "\n" if project is not None else json.dumps(found, indent=2) + "\n"
     facts = {"file": str(out), "projects": [project] if project is not None else list(found)}
     if out.is_file() and out.read_text(encoding="utf-8") == text and out.stat().st_mode & 0o077 == 0:
@@ -279,6 +285,15 @@ def keys(portal: Portal, project: str | None, out: Path, dry_run: bool) -> Answe
     if not dry_run:
         write_whole(out, text, 0o600)
     return Answer(True, f"{'would write' if dry_run else 'wrote'} {len(facts['projects'])} to {out}", facts)
+
+
+def check_key(project: str, key: str, urls: Mapping[str, str]) -> None:
+    """Raise the first problem of a project's key; `urls`: main and standby that it must name, empty: any or none."""
+    what = f"license key of project {project}"
+    decoded = license_key.decode(key, what)
+    if urls:
+        for problem in license_key.problems(decoded, what, **urls):
+            raise problem
 
 
 # --- Server URLs and alerts ---
