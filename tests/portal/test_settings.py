@@ -17,7 +17,8 @@ from dlskit.lines import line_of
 from dlskit.portal import checklist, evidence, settings, target, tunnel
 
 SECRET = "s3cret-of-a-test"
-LICENSE = {"name": "a.lic", "content": base64.b64encode(b"LicenseId: 1").decode(), "project": "P"}
+TEXT = b"LicenseId: 1\nOrganizationID: 2\nLicenseStatus: Activated\nLicenseItems:\nx\n"
+LICENSE = {"name": "a.lic", "content": base64.b64encode(TEXT).decode(), "project": "P"}
 WHOLE: dict[str, Any] = {"name": "h", "connection": "local", "password": SECRET}
 SSH: dict[str, Any] = {
     "host": "192.0.2.1", "port": 2222, "remote_user": "kit", "private_key_file": "/k/id", "host_key_checking": True,
@@ -50,7 +51,7 @@ def test_settings_say_all_that_a_portal_holds() -> None:
     found = settings.read(json.dumps(WHOLE | more).encode())
     assert (found.target.port, found.target.url, found.target.variable("dls_server_version")) == (50000, "", "2.2.0")
     assert found.alerts == {"port": "25", "to": "a@b; c@d"}
-    assert found.licenses == (settings.License("a.lic", b"LicenseId: 1", "P", True),)
+    assert found.licenses == (settings.License("a.lic", TEXT, "P", True),)
     assert found.keys_file == Path.home() / "k.json"
 
 
@@ -71,6 +72,7 @@ def test_settings_say_all_that_a_portal_holds() -> None:
         (WHOLE | {"password": ""}, "dls_server_admin_password: must be set to take the steps of the portal, got nothing"),
         (WHOLE | {"licenses": [SECRET]}, "license 1: must be a JSON object, got str"),
         (WHOLE | {"licenses": [LICENSE, LICENSE | {"content": SECRET + "!"}]}, "license 2: must have its content in Base64"),
+        (WHOLE | {"licenses": [LICENSE | {"content": base64.b64encode(SECRET.encode()).decode()}]}, "a.lic: must "),
         (WHOLE | {"licenses": [LICENSE | {"file": SECRET}]}, "license 1: must have no keys but name, content, project"),
         (WHOLE | {"licenses": [{"name": "a", "content": ""}]}, "license 1, project: must be str, got nothing"),
         (WHOLE | {"alerts": {"pass": SECRET}}, "dls_server_alerts: must have the keys host, port"),
@@ -192,7 +194,7 @@ dls:
       ansible_host: 192.0.2.1
       ansible_user: kit
       dls_server_version: 2.2.0
-      dls_server_main_url: https://main.example/dls/
+      dls_server_url: https://main.example/dls/
       dls_server_admin_password: {SECRET}
       dls_server_alerts: {{host: smtp.example, port: 465, password: {SECRET}, to: [a@b.c, d@e.f]}}
 """)

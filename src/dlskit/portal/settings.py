@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dlsctl import Refused, shown
+from dlskit import license_file
 from dlskit.inventory import Host
 from dlskit.portal.target import Target, alerts, of_host
 
@@ -116,6 +117,7 @@ def _license(entry: object, number: int) -> License:
         content = base64.b64decode(value.pop("content"), validate=True)
     except (binascii.Error, ValueError):
         raise Refused(what, "must have its content in Base64", "another text", _HINT) from None
+    license_file.parse(content, value["name"])
     return License(content=content, **value)
 
 
