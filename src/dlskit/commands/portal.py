@@ -222,6 +222,7 @@ def import_command(  # noqa: PLR0913, PLR0917 - one parameter an option
 def license_file(path: str, common: Options) -> tuple[str, bytes]:
     """Return name and content of a license file. Raises Refused for what no portal can take."""
     from dlsctl import Refused  # noqa: PLC0415
+    from dlskit.license_file import parse  # noqa: PLC0415
 
     hint = "give the file that the vendor's customer portal made at the activation"
     if path == "-":
@@ -237,6 +238,7 @@ def license_file(path: str, common: Options) -> tuple[str, bytes]:
     if content.startswith(b"$ANSIBLE_VAULT"):
         hint = f"ansible-vault view {path} | dlskit portal import - ..."
         raise Refused(name, "must be a license file", "one that is encrypted with ansible-vault", hint)
+    parse(content, name)
     return name, content
 
 
@@ -275,7 +277,7 @@ def keys_command(project: str | None, out: str, common: Options, dry_run: bool, 
 
 @portal.command("set-server-url")
 @options(
-    click.option("--main", metavar="URL", help="URL of the main server for clients; else dls_server_main_url."),
+    click.option("--main", metavar="URL", help="URL of the server for clients; else dls_server_main_url, or dls_server_url."),
     click.option("--standby", metavar="URL", help="URL of the standby; else dls_server_standby_url. '' removes it."),
     *TARGET,
     *VISIT,
@@ -291,7 +293,7 @@ def set_server_url_command(
     target = common.target()
     wanted = server_urls(target, main, standby)
     if not wanted:
-        raise Refused("server URL", "must be given", "none", "give --main, or dls_server_main_url in the inventory")
+        raise Refused("server URL", "must be given", "none", "give --main, or dls_server_url in the inventory")
     with signed_in(common, target) as found:
         answer = verbs.set_server_url(found, wanted, dry_run)
     show(answer, as_json, dry_run)
@@ -301,15 +303,16 @@ def server_urls(target: Target, main: str | None = None, standby: str | None = N
     """Return the URLs to set: those of the options, else those of the host."""
     given = {"main": main, "standby": standby}
     if main is None and standby is None:
-        given = {which: target.variable(f"dls_server_{which}_url") for which in given}
+        main = target.variable("dls_server_main_url") or target.variable("dls_server_url")  # of a pair, or one alone
+        given = {"main": main, "standby": target.variable("dls_server_standby_url")}
     return {which: str(url) for which, url in given.items() if url is not None}
 
 
 @portal.command("alerts")
 @options(
-    click.option("--smtp-host", "host", metavar="NAME", help="Mail Smtp Host."),
-    click.option("--smtp-port", "port", metavar="PORT", help="Mail Smtp Port."),
-    click.option("--smtp-ssl-trust", "ssl_trust", metavar="NAME", help="Mail Smtp SSL Trust."),
+    click.option("--smtp-host", metavar="NAME", help="Mail Smtp Host."),  # `host` is the inventory's
+    click.option("--smtp-port", metavar="PORT", help="Mail Smtp Port."),
+    click.option("--smtp-ssl-trust", metavar="NAME", help="Mail Smtp SSL Trust."),
     click.option("--address", metavar="ADDRESS", help="Address that alerts come from."),
     click.option("--smtp-password-file", metavar="PATH", help="File with the password of that address."),
     click.option("--to", metavar="ADDRESSES", help="Receivers, parted by semicolons."),
@@ -321,7 +324,7 @@ def server_urls(target: Target, main: str | None = None, standby: str | None = N
     DRY_RUN,
 )
 def alerts_command(
-    smtp_password_file: str | None, again: bool, common: Options, dry_run: bool, as_json: bool, **given: str | None
+    smtp_password_file: str | None, again: bool, common: Options, dry_run: bool, as_json: bool, **typed: str | None
 ) -> None:
     """Set sender and receivers of the mail alerts, by the options and dls_server_alerts of the host.
 
@@ -334,7 +337,8 @@ def alerts_command(
     if smtp_password_file == "-" == common.password_file:  # noqa: S105 - standard input
         raise Refused("standard input", "must be one password", "two", "give one as a file")
     target = common.target()
-    values = alerts(target.variable(ALERTS)) | {name: value for name, value in given.items() if value is not None}
+    given = {name.removeprefix("smtp_"): value for name, value in typed.items() if value is not None}
+    values = alerts(target.variable(ALERTS)) | given
     password = read_secret(smtp_password_file) if smtp_password_file else values.pop("password", "")
     sender, receiver = verbs.split_alerts(values)
     if not sender and not receiver:

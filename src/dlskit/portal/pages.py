@@ -188,13 +188,13 @@ class Portal:
 
         `number`: which of several buttons with these words. Raises Problem when no answer comes in time.
         """
-        before = self._answers
+        before, button = self._answers, self.button(text, within).nth(number)
         with self.named(text):
-            self.button(text, within).nth(number).click()
+            button.click()
         if not self.until(lambda: self._answers > before or bool(self.said())):
             rule = f"must answer within {self.timeout:g} s what {text.words!r} sent"
             raise Problem("portal", rule, "no answer", "raise --timeout, then run the command again: it looks first")
-        self.until(lambda: bool(self.said()) or (within is not None and not within.is_visible()), SHOWN_SECONDS)
+        self.until(lambda: bool(self.said()) or not button.is_visible(), SHOWN_SECONDS)
         return self.said()
 
     def said(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dlsctl import Refused, shown
+from dlskit import license_file
 from dlskit.inventory import Host
 from dlskit.portal.target import Target, alerts, of_host
 
@@ -53,6 +54,7 @@ _KEYS: dict[str, tuple[type, Any]] = {
     "ssh": (dict, {}),
     "port": (int, 0),
     "version": (str, ""),
+    "mode": (str, ""),
     "password": (str, None),
     "urls": (dict, {}),
     "alerts": (dict, {}),
@@ -78,7 +80,8 @@ def read(data: bytes) -> Settings:
     except (ValueError, RecursionError):
         raise Refused("settings", "must be a JSON object", "something else", _HINT) from None
     value = _checked("settings", document, _KEYS)
-    variables = {"dls_server_version": value["version"] or None, "dls_server_port": value["port"] or None}
+    _check_values(value)
+    variables = {f"dls_server_{key}": value[key] or None for key in ("version", "port", "mode")}
     host = Host(value["name"], value["connection"], value["ssh"], variables, {})
     if not value["password"]:
         hint = "put it into a vaulted file of the inventory"
@@ -86,7 +89,7 @@ def read(data: bytes) -> Settings:
     return Settings(
         target=of_host(host),
         password=value["password"],
-        urls={which: str(url) for which, url in value["urls"].items() if which in ("main", "standby")},
+        urls=value["urls"],
         alerts=alerts(value["alerts"]),
         licenses=tuple(_license(entry, number) for number, entry in enumerate(value["licenses"], 1)),
         keys_file=Path(value["keys_file"]).expanduser() if value["keys_file"] else None,
@@ -96,6 +99,17 @@ def read(data: bytes) -> Settings:
     )
 
 
+def _check_values(value: Mapping[str, Any]) -> None:
+    if value["timeout"] < 1:
+        raise Refused("settings, timeout", "must be 1 or more", value["timeout"], _HINT)
+    if not 0 <= value["port"] <= 65535:
+        raise Refused("settings, port", "must be 0 to 65535", value["port"], _HINT)
+    if value["connection"].rpartition(".")[2] != "local" and not value["ssh"].get("host"):
+        raise Refused("settings, ssh", "must have the host", "nothing", _HINT)
+    if not all(which in ("main", "standby") and isinstance(url, str) for which, url in value["urls"].items()):
+        raise Refused("settings, urls", "must be texts for main and standby", "something else", _HINT)
+
+
 def _license(entry: object, number: int) -> License:
     what = f"license {number}"
     value = _checked(what, entry, _LICENSE_KEYS)
@@ -103,6 +117,7 @@ def _license(entry: object, number: int) -> License:
         content = base64.b64decode(value.pop("content"), validate=True)
     except (binascii.Error, ValueError):
         raise Refused(what, "must have its content in Base64", "another text", _HINT) from None
+    license_file.parse(content, value["name"])
     return License(content=content, **value)
 
 

@@ -14,8 +14,8 @@ from dlskit.lines import line_of, lines
 # The variables of a host that the portal's steps take values from.
 PASSWORD, ALERTS = "dls_server_admin_password", "dls_server_alerts"
 VARIABLES = (
-    "dls_server_version", "dls_server_port", "dls_server_mode", "dls_server_main_url", "dls_server_standby_url",
-    PASSWORD, ALERTS,
+    "dls_server_version", "dls_server_port", "dls_server_mode",
+    "dls_server_url", "dls_server_main_url", "dls_server_standby_url", PASSWORD, ALERTS,
 )  # fmt: skip
 # The keys of dls_server_alerts and, for the receivers, what parts several addresses.
 ALERT_KEYS = ("host", "port", "ssl_trust", "address", "password", "to", "cc", "bcc")
@@ -85,7 +85,7 @@ def of_host(host: Host) -> Target:
 def alerts(value: Any) -> dict[str, str]:
     """Return a value of dls_server_alerts as texts, lists of addresses joined as the page takes them; empty for None.
 
-    Raises Refused for a key that there is not.
+    Raises Refused for a key that there is not, and for what is no text, number or list of texts.
     """
     if value is None:
         return {}
@@ -96,6 +96,9 @@ def alerts(value: Any) -> dict[str, str]:
             else type(value).__name__
         )
         raise Refused(ALERTS, f"must have the keys {', '.join(ALERT_KEYS)}", got, "see docs/portal.md")
+    texts = [text for entry in value.values() for text in (entry if isinstance(entry, list) else [entry])]
+    if wrong := [text for text in texts if not isinstance(text, (str, int)) or isinstance(text, bool)]:
+        raise Refused(ALERTS, "must have texts, numbers and lists of them", type(wrong[0]).__name__, "see docs/portal.md")
     return {key: "; ".join(map(str, entry)) if isinstance(entry, list) else str(entry) for key, entry in value.items()}
 
 

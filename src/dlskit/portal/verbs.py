@@ -204,7 +204,7 @@ def import_license(  # noqa: PLR0913 - one parameter an option
     name, content = file
     existing = read_projects(portal)
     items = {item.id for item in read_items(portal)}
-    there = items_named_in(content) & items
+    there = items_named_in(name, content) & items
     mine = next((each for each in existing if each.name == project), None)
     if there and not again:
         where = {each.name for each in existing if there & set(each.items)}
@@ -258,9 +258,9 @@ def insert(portal: Portal, name: str, content: bytes, project: str, *, new: bool
     return said, not dialog.is_visible()
 
 
-def items_named_in(content: bytes) -> set[str]:
+def items_named_in(name: str, content: bytes) -> set[str]:
     """Return the numbers in the items of a license file, whose form is not documented: their ids are among them."""
-    return set(re.findall(r"(?<![\d.-])\d{6,}(?![\d.-])", license_file.parse(content, "license file").items))
+    return set(re.findall(r"(?<![\d.-])\d{6,}(?![\d.-])", license_file.parse(content, name).items))
 
 
 def keys(portal: Portal, project: str | None, out: Path, urls: Mapping[str, str], dry_run: bool) -> Answer:
@@ -276,9 +276,8 @@ def keys(portal: Portal, project: str | None, out: Path, urls: Mapping[str, str]
         raise Problem(
             f"project {missing[0]}", "must have a license key on the portal's page", "none", "look at the page"
         )
-    if urls:
-        for name in [project] if project is not None else found:
-            check_key(name, found[name], urls)
+    for name in [project] if project is not None else found:
+        check_key(name, found[name], urls)
     text = found[project] + "\n" if project is not None else json.dumps(found, indent=2) + "\n"
     facts = {"file": str(out), "projects": [project] if project is not None else list(found)}
     if out.is_file() and out.read_text(encoding="utf-8") == text and out.stat().st_mode & 0o077 == 0:
@@ -290,10 +289,12 @@ def keys(portal: Portal, project: str | None, out: Path, urls: Mapping[str, str]
 
 
 def check_key(project: str, key: str, urls: Mapping[str, str]) -> None:
-    """Raise the first problem of a project's key; `urls`: main and standby that it must name."""
+    """Raise the first problem of a project's key; `urls`: main and standby that it must name, empty: any or none."""
     what = f"license key of project {project}"
-    for problem in license_key.problems(license_key.decode(key, what), what, **urls):
-        raise problem
+    decoded = license_key.decode(key, what)
+    if urls:
+        for problem in license_key.problems(decoded, what, **urls):
+            raise problem
 
 
 # --- Server URLs and alerts ---
