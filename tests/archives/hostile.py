@@ -153,7 +153,7 @@ def tar_bad_header(draw: st.DrawFn, top: bytes) -> list[bytes]:
 
 def tar_bad_extension(draw: st.DrawFn, top: bytes) -> list[bytes]:
     file = tar.file(top + draw(words))
-    return draw(
+    members = draw(
         st.sampled_from(
             [
                 [tar.pax((b"size", b"1")), file],
@@ -173,6 +173,7 @@ def tar_bad_extension(draw: st.DrawFn, top: bytes) -> list[bytes]:
             ]
         )
     )
+    return [b"".join(members)]  # an extension is one of the member right behind it
 
 
 def tar_bomb(draw: st.DrawFn, top: bytes) -> list[bytes]:
