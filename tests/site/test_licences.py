@@ -1,0 +1,92 @@
+"""From empty hosts to servers that give licences: what one run of the playbook `provision` leaves, and the next one."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from dlskit import license_key
+from tests.checkout.paths import ROOT
+from tests.site.conftest import ALERTS, MAIN, PASSWORD, PROJECT, STANDBY, Site
+
+pytestmark = pytest.mark.slow
+BOTH = pytest.mark.parametrize("name", [MAIN, STANDBY])
+
+
+def portal(site: Site, name: str, verb: str, *options: str) -> Any:
+    """What a verb of `dlskit portal` answers for a host of the inventory, through ssh, with its vaulted values."""
+    command = [sys.executable, "-m", "dlskit", "portal", verb, "--json", "-i", str(site.lab.inventory), "--host", name]
+    vault = f"--vault-password-file={site.folder / 'vault-password'}"
+    run = subprocess.run([*command, vault, *options], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    site.output += run.stdout + run.stderr
+    return json.loads(run.stdout)
+
+
+def test_the_second_run_changes_nothing(pair: Site) -> None:
+    assert pair.first is not None
+    assert pair.first.changed > 0
+    assert pair.second is not None
+    assert pair.second.recap.keys() == pair.first.recap.keys()
+    assert pair.second.changed == 0
+
+
+@BOTH
+def test_the_password_is_set_and_the_server_s_uuid_is_told_and_recorded(pair: Site, name: str) -> None:
+    uuid = portal(pair, name, "uuid")["uuid"]
+    recorded = json.loads(pair.shell(name, "dlsctl identity --json --config /etc/dls/dlsctl.json"))["recorded"]
+    assert recorded["uuid"] == uuid
+    assert pair.first is not None
+    assert uuid in pair.first.output
+
+
+@BOTH
+def test_the_licence_file_is_imported_into_its_project(pair: Site, name: str) -> None:
+    (item,) = portal(pair, name, "items")["items"]
+    (project,) = portal(pair, name, "projects")["projects"]
+    assert (project["name"], project["items"]) == (PROJECT, [item["id"]])
+
+
+@BOTH
+def test_the_portal_has_the_alerts_and_the_server_urls_of_the_inventory(pair: Site, name: str) -> None:
+    assert portal(pair, name, "alerts", "--dry-run") == {
+        "changed": False,
+        "dry_run": True,
+        "alerts": {
+            **{key: str(ALERTS[key]) for key in ("host", "port", "ssl_trust", "address")},
+            "to": "; ".join(ALERTS["to"]),
+            "cc": "",
+            "bcc": "",
+        },
+    }
+    urls = portal(pair, name, "set-server-url", "--dry-run")
+    assert urls["changed"] is False
+    assert urls["server_urls"] == {
+        "main": f"http://{pair.hosts[MAIN].address}/dls/",
+        "standby": f"http://{pair.hosts[STANDBY].address}/dls/",
+    }
+
+
+@BOTH
+def test_the_keys_are_its_owner_s_alone_and_name_both_proxies(pair: Site, name: str) -> None:
+    file = pair.folder / "keys" / f"{name}.json"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    key = license_key.decode(json.loads(file.read_text())[PROJECT], name)
+    assert key.main_url == f"http://{pair.hosts[MAIN].address}/dls/"
+    assert key.standby_url == f"http://{pair.hosts[STANDBY].address}/dls/"
+
+
+def test_the_probe_saw_both_servers_as_clients_do(pair: Site) -> None:
+    assert pair.first is not None
+    assert "a license server answers: error" in pair.first.output
+    assert "a license server answers as a standby whose main works: error 100" in pair.first.output
+
+
+@BOTH
+def test_nobody_was_let_in_before_the_password_was_set(pair: Site, name: str) -> None:
+    record = pair.shell(name, "stat -c '%a %U %G' /opt/dls/kit/admin-password-set")
+    assert record == "600 root root\n"
+    assert PASSWORD not in pair.shell(name, "cat /opt/dls/kit/admin-password-set")
