@@ -218,7 +218,12 @@ dls:
 
 def test_checklist_of_a_portal_without_values_has_only_the_steps_that_it_can_name() -> None:
     steps = checklist.steps(
-        target.Target("x", "http://127.0.0.1:48080", 48080), release="2.4.11", file=None, project=None, urls={}, alerts={}
+        target.Target("x", "http://127.0.0.1:48080", 48080),
+        release="2.4.11",
+        file=None,
+        project=None,
+        urls={},
+        alerts={},
     )
     assert [step.page for step in steps] == ["", "", "Home Page", "Items", "Projects"]
     words = line_of("2.4.11").facts["portal"]
@@ -227,4 +232,6 @@ def test_checklist_of_a_portal_without_values_has_only_the_steps_that_it_can_nam
 
 def test_text_is_kept_without_secrets_and_license_keys() -> None:
     key = "DLS2" + base64.b64encode(b'{"handshakeCode":"1"}').decode()
-    assert evidence.masked(f"{SECRET}-long {SECRET} {key}.", [SECRET, f"{SECRET}-long"]) == "******** ******** ********."
+    assert (
+        evidence.masked(f"{SECRET}-long {SECRET} {key}.", [SECRET, f"{SECRET}-long"]) == "******** ******** ********."
+    )

@@ -61,11 +61,18 @@ class Site:
         assert run.returncode == 0, run.stderr + run.stdout
         return run.stdout
 
-    def play(self, name: str, *options: str) -> play.Result:
+    def play(self, name: str, *options: str, **environment: str) -> play.Result:
         """Run a playbook at -vvv and keep what it says."""
         vault = f"--vault-password-file={self.folder / 'vault-password'}"
         result = play.run(
-            name, self.lab.inventory, "-vvv", "--diff", vault, *options, quiet=True, environment=TALKATIVE
+            name,
+            self.lab.inventory,
+            "-vvv",
+            "--diff",
+            vault,
+            *options,
+            quiet=True,
+            environment=TALKATIVE | environment,
         )
         self.output += result.output
         return result
