@@ -136,9 +136,7 @@ def site(shared_site: Site, one_browser: None) -> Site:
 
 
 @pytest.fixture(params=RELEASES)
-def fresh(
-    request: pytest.FixtureRequest, one_browser: None, unpacked: Callable[[str], Path]
-) -> Iterator[Site]:
+def fresh(request: pytest.FixtureRequest, one_browser: None, unpacked: Callable[[str], Path]) -> Iterator[Site]:
     """A stand-in of each release that nobody has visited."""
     with running_site(unpacked(request.param)) as site:
         yield site

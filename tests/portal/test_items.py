@@ -44,7 +44,14 @@ def test_quantity_is_known_only_where_the_page_shows_one(text: str, used: int | 
 
 @pytest.mark.parametrize(
     ("expiry", "days"),
-    [("2026-11-25", 0), ("2026-11-24", -1), ("2027-11-25T00:00:00Z", 365), ("never", None), ("", None), ("25.11.26", None)],
+    [
+        ("2026-11-25", 0),
+        ("2026-11-24", -1),
+        ("2027-11-25T00:00:00Z", 365),
+        ("never", None),
+        ("", None),
+        ("25.11.26", None),
+    ],
 )
 def test_day_of_expiry_still_counts_and_no_date_is_no_number(expiry: str, days: int | None) -> None:
     assert items.days_left(expiry, TODAY) == days

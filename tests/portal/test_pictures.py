@@ -37,7 +37,12 @@ def test_pictures_of_the_newest_release_are_small_and_without_secrets(
         verbs.set_server_url(portal, {"main": main, "standby": standby}, False)
         file = ("a.lic", license_of("100955015").encode())
         verbs.import_license(portal, file, "Scanners", create=True, again=False, dry_run=False)
-        sender = {"host": "smtp.example.com", "port": "465", "ssl_trust": "smtp.example.com", "address": "dls@example.com"}
+        sender = {
+            "host": "smtp.example.com",
+            "port": "465",
+            "ssl_trust": "smtp.example.com",
+            "address": "dls@example.com",
+        }
         verbs.alerts(portal, sender, {"to": "ops@example.com"}, "not shown", False, False)
         for name, visit in (("home", "home"), ("items", "items"), ("projects", "projects"), ("alerts", "alert")):
             portal.visit(visit)

@@ -27,6 +27,7 @@ from tests.portal.conftest import (
     entry,
     item_ids,
     license_of,
+    running_site,
     secret_in,
 )
 from tests.portal.faults import Proxy, proxied, write_ssh
@@ -112,8 +113,6 @@ def test_password_that_somebody_else_has_set_is_not_replaced(site: Site, wrong: 
 def test_somebody_who_sets_a_password_at_the_same_moment_is_told_of(
     one_browser: None, unpacked: Any, shared_site: Site
 ) -> None:
-    from tests.portal.conftest import running_site  # noqa: PLC0415
-
     with running_site(unpacked("2.4.11")) as fresh, proxied(fresh.url) as way:
 
         def overtaken(path: str, _: bytes) -> None:
@@ -126,8 +125,6 @@ def test_somebody_who_sets_a_password_at_the_same_moment_is_told_of(
 
 
 def test_portal_without_a_password_is_not_logged_in_to(one_browser: None, unpacked: Any, shared_site: Site) -> None:
-    from tests.portal.conftest import running_site  # noqa: PLC0415
-
     with running_site(unpacked("2.4.11")) as fresh, unchanged(fresh):
         done = fresh.run("uuid")
     told(done, REFUSED, "admin password: must be set, got none yet", "dlskit portal set-password")
@@ -151,7 +148,12 @@ def test_file_that_the_portal_refuses_changes_nothing(
     file.write_text(text)
     with unchanged(site):
         done = site.run("import", str(file), "--project", *project)
-    told(done, REFUSED, f"a.lic: must be taken by the portal, got the portal says: license file: {reason}", "its own UUID")
+    told(
+        done,
+        REFUSED,
+        f"a.lic: must be taken by the portal, got the portal says: license file: {reason}",
+        "its own UUID",
+    )
 
 
 def test_same_file_imported_again_is_refused_by_the_portal(site: Site, file: Path) -> None:
@@ -191,7 +193,9 @@ def test_file_that_no_portal_takes_is_refused_before_the_portal_is_visited(
     shared_site: Site, file: Path, content: bytes, got: str, hint: str
 ) -> None:
     file.write_bytes(content)
-    done = CliRunner().invoke(main, ["portal", "import", str(file), "--project", "First", "--url", "http://127.0.0.1:9"])
+    done = CliRunner().invoke(
+        main, ["portal", "import", str(file), "--project", "First", "--url", "http://127.0.0.1:9"]
+    )
     told(done, REFUSED, got, hint)
 
 
@@ -226,7 +230,12 @@ def test_portal_that_is_slow_is_waited_for(faulty: Site, proxy: Proxy) -> None:
 
 def test_portal_that_is_too_slow_is_told_of(faulty: Site, proxy: Proxy, tmp_path: Path) -> None:
     proxy.fault = lambda path, body: time.sleep(3) if path == "/api/state" else None
-    told(faulty.run("uuid"), FAILED, "must show License Tracking Service or Dynamsoft License Server within 1.5 s", "--timeout")
+    told(
+        faulty.run("uuid"),
+        FAILED,
+        "must show License Tracking Service or Dynamsoft License Server within 1.5 s",
+        "--timeout",
+    )
     proxy.fault = lambda path, body: time.sleep(3) if path.endswith(".html") else None
     told(faulty.run("uuid"), FAILED, "must answer within 1.5 s, got nothing", "--timeout")
 
@@ -250,7 +259,9 @@ def test_portal_that_does_not_answer_is_told_of(one_browser: None, shared_site: 
 
 def test_page_of_another_program_is_no_portal(faulty: Site, proxy: Proxy) -> None:
     proxy.fault = lambda path, body: (200, b'"Welcome to nginx"')
-    told(faulty.run("uuid"), FAILED, "must show License Tracking Service or Dynamsoft License Server", "portal: product")
+    told(
+        faulty.run("uuid"), FAILED, "must show License Tracking Service or Dynamsoft License Server", "portal: product"
+    )
 
 
 @pytest.mark.parametrize(
@@ -262,7 +273,12 @@ def test_page_of_another_program_is_no_portal(faulty: Site, proxy: Proxy) -> Non
         ("Usage Alert", "Alerts", "alerts", "'Usage Alert': must be on the portal's page 'Usage Alert'"),
         ("Confirm Pass", "Repeat Pass", "uuid", ""),
         ("UUID: ", "Machine: ", "uuid", "'UUID': must be on the portal's page 'Home Page'"),
-        ("Main Server URL", "Main URL", "set-server-url", "'Main Server URL': must be on the portal's page 'Set Server"),
+        (
+            "Main Server URL",
+            "Main URL",
+            "set-server-url",
+            "'Main Server URL': must be on the portal's page 'Set Server",
+        ),
     ],
 )
 def test_word_that_a_release_has_changed_is_named_with_the_place_to_correct_it(  # noqa: PLR0913, PLR0917
@@ -311,7 +327,12 @@ def test_server_urls_are_both_put_back_where_the_portal_refuses_one(faulty: Site
     refusal = (400, json.dumps({"message": "standby: no"}).encode())
     proxy.fault = lambda path, body: refusal if b"new2.example" in body else None
     done = faulty.run("set-server-url", "--main", "https://new.example/", "--standby", "https://new2.example/")
-    told(done, REFUSED, "main and standby server URL: must be taken by the portal, got the portal says: standby: no", "both")
+    told(
+        done,
+        REFUSED,
+        "main and standby server URL: must be taken by the portal, got the portal says: standby: no",
+        "both",
+    )
     assert faulty.state()["serverUrls"] == before["server_urls"]
 
 
@@ -326,7 +347,9 @@ def test_receivers_are_put_back_where_the_portal_refuses_the_sender_and_its_word
     command = ["--to", "new@example.com", "--smtp-host", "smtp.example", "--smtp-password-file", str(smtp)]
     command += ["--smtp-port", "25", "--smtp-ssl-trust", "smtp.example", "--address", "a@b.c"]
     done = faulty.run("alerts", *command)
-    told(done, REFUSED, "sender of alerts: must be taken by the portal, got the portal says: no login with ****", "keeps")
+    told(
+        done, REFUSED, "sender of alerts: must be taken by the portal, got the portal says: no login with ****", "keeps"
+    )
     assert faulty.state()["alertReceiver"]["to"] == "old@example.com"
     assert SMTP_PASSWORD.encode() not in faulty.store()
 
@@ -377,9 +400,7 @@ def test_machine_without_a_browser_is_told_to_install_one(
     told(done, REFUSED, "--browser: must be a program, got no-such-browser", "name a Chromium")
 
 
-def test_machine_without_playwright_is_told_to_install_it(
-    shared_site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_machine_without_playwright_is_told_to_install_it(shared_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for done in (shared_site.run("uuid"), CliRunner().invoke(main, ["portal", "browser"])):
         told(done, REFUSED, "playwright: must be installed to drive a portal", "pip install 'playwright>=1.55,<2'")
@@ -433,7 +454,9 @@ def test_tunnel_that_is_lost_in_the_middle_is_named_and_nothing_was_imported(
     file.write_text(license_of("2000010"))
     with unchanged(site):
         done = through_ssh(inventory, "import", str(file), "--project", "First")
-    told(done, FAILED, "tunnel: must stay open until the portal has answered, got Connection to a-host closed", "by ssh")
+    told(
+        done, FAILED, "tunnel: must stay open until the portal has answered, got Connection to a-host closed", "by ssh"
+    )
     assert is_gone(pid)
     for text in (tmp_path / "evidence").rglob("page.txt"):  # the browser may have had no page any more
         assert not secret_in(text.read_text())
