@@ -4,6 +4,7 @@ import base64
 import json
 import sys
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,15 +70,15 @@ def test_settings_say_all_that_a_portal_holds() -> None:
         (WHOLE | {"alerts": [SECRET]}, "settings, alerts: must be dict, got list"),
         (WHOLE | {"password": [SECRET]}, "settings, password: must be str, got list"),
         ({"name": "h"}, "settings, password: must be str, got nothing"),
-        (WHOLE | {"password": ""}, "dls_server_admin_password: must be set to take the steps of the portal, got nothing"),
+        (WHOLE | {"password": ""}, "dls_server_admin_password: must be set to take the steps of the portal"),
         (WHOLE | {"licenses": [SECRET]}, "license 1: must be a JSON object, got str"),
-        (WHOLE | {"licenses": [LICENSE, LICENSE | {"content": SECRET + "!"}]}, "license 2: must have its content in Base64"),
+        (WHOLE | {"licenses": [LICENSE, LICENSE | {"content": "!" + LICENSE["content"]}]}, "license 2: must have its content in"),
         (WHOLE | {"licenses": [LICENSE | {"content": base64.b64encode(SECRET.encode()).decode()}]}, "a.lic: must "),
         (WHOLE | {"licenses": [LICENSE | {"file": SECRET}]}, "license 1: must have no keys but name, content, project"),
         (WHOLE | {"licenses": [{"name": "a", "content": ""}]}, "license 1, project: must be str, got nothing"),
         (WHOLE | {"alerts": {"pass": SECRET}}, "dls_server_alerts: must have the keys host, port"),
         (WHOLE | {"alerts": {"to": {"a": SECRET}}}, "dls_server_alerts: must have texts, numbers and lists of them"),
-        (WHOLE | {"alerts": {"password": ""}, "urls": {"main": 5}}, "settings, urls: must be texts for main and standby"),
+        (WHOLE | {"urls": {"main": 5}}, "settings, urls: must be texts for main and standby, got something else"),
         (WHOLE | {"urls": {"spare": SECRET}}, "settings, urls: must be texts for main and standby"),
         (WHOLE | {"timeout": 0}, "settings, timeout: must be 1 or more, got 0"),
         (WHOLE | {"port": 70000}, "settings, port: must be 0 to 65535, got 70000"),
@@ -119,7 +120,7 @@ def test_settings_that_are_too_long_are_refused_before_they_are_read(
 )
 def test_options_must_name_one_portal(options: tuple[str | None, ...], message: str) -> None:
     with pytest.raises(Refused, match="HINT: ") as caught:
-        target.find(*options, None, False)  # type: ignore[arg-type]
+        target.find(options[0], options[1], options[2], None, False)
     assert str(caught.value).startswith(message)
 
 
@@ -170,7 +171,7 @@ def test_forward_takes_ansibles_options_and_never_a_shared_connection() -> None:
     words = tunnel.command(SSH, 40000, 48080, ask=False)
     assert words[:4] == ["ssh", "-N", "-L", "127.0.0.1:40000:127.0.0.1:48080"]
     assert words[-2:] == ["--", "192.0.2.1"]
-    options = [word for before, word in zip(words, words[1:], strict=False) if before == "-o"]
+    options = [word for before, word in pairwise(words) if before == "-o"]
     assert options.index("ControlMaster=no") < options.index("ControlMaster=auto")
     assert {"ControlPath=none", "ExitOnForwardFailure=yes", "BatchMode=yes", "Port=2222", "User=kit"} <= set(options)
     assert {"IdentityFile=/k/id", "ProxyJump=a b"} <= set(options)

@@ -277,7 +277,9 @@ def keys_command(project: str | None, out: str, common: Options, dry_run: bool, 
 
 @portal.command("set-server-url")
 @options(
-    click.option("--main", metavar="URL", help="URL of the server for clients; else dls_server_main_url, or dls_server_url."),
+    click.option(
+        "--main", metavar="URL", help="URL of the server for clients; else dls_server_main_url, or dls_server_url."
+    ),
     click.option("--standby", metavar="URL", help="URL of the standby; else dls_server_standby_url. '' removes it."),
     *TARGET,
     *VISIT,

@@ -40,5 +40,6 @@ def apply(portal: Portal, wanted: Settings) -> Iterator[Part]:
         sender, receiver = verbs.split_alerts(values)
         yield Part("alerts", verbs.alerts(portal, sender, receiver, password, False, wanted.dry_run))
     if wanted.keys_file:
-        urls = {f"{which}_url": url for which, url in wanted.urls.items()}
+        # In a dry run the keys carry the URLs of before.
+        urls = {} if wanted.dry_run else {f"{which}_url": url for which, url in wanted.urls.items()}
         yield Part("keys", verbs.keys(portal, None, wanted.keys_file, urls, wanted.dry_run))

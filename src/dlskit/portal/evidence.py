@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,16 +42,24 @@ def keep(page: Page, secrets: Iterable[str], parent: str | None = None) -> Path:
 
     Secrets are masked in the page before. No screenshot is kept while one can still be seen on the page.
     """
+    from playwright.sync_api import Error  # noqa: PLC0415
+
     hidden = sorted(filter(None, secrets), key=len, reverse=True)
+    text = masked(page.evaluate("() => document.body.innerText"), hidden)  # no folder where there is no page
     folder = Path(tempfile.mkdtemp(prefix="dlskit-portal-", dir=parent))  # mode 0700
-    text = masked(page.evaluate("() => document.body.innerText"), hidden)
     (folder / "page.txt").write_text(f"{page.url}\n\n{text}\n", encoding="utf-8")
-    page.evaluate(_MASK_PAGE, [hidden, KEY.pattern, MASK])
-    if not _shows_secret(page, hidden):
-        picture = page.screenshot(full_page=True)
-        if not _shows_secret(page, hidden):  # nor did the page draw itself anew meanwhile
+    with contextlib.suppress(Error):
+        if picture := _picture(page, hidden):
             (folder / "page.png").write_bytes(picture)
     return folder
+
+
+def _picture(page: Page, secrets: Collection[str]) -> bytes | None:
+    page.evaluate(_MASK_PAGE, [secrets, KEY.pattern, MASK])
+    if _shows_secret(page, secrets):
+        return None
+    picture = page.screenshot(full_page=True)
+    return None if _shows_secret(page, secrets) else picture  # the page may have drawn itself anew meanwhile
 
 
 def _shows_secret(page: Page, secrets: Iterable[str]) -> bool:

@@ -98,7 +98,9 @@ def alerts(value: Any) -> dict[str, str]:
         raise Refused(ALERTS, f"must have the keys {', '.join(ALERT_KEYS)}", got, "see docs/portal.md")
     texts = [text for entry in value.values() for text in (entry if isinstance(entry, list) else [entry])]
     if wrong := [text for text in texts if not isinstance(text, (str, int)) or isinstance(text, bool)]:
-        raise Refused(ALERTS, "must have texts, numbers and lists of them", type(wrong[0]).__name__, "see docs/portal.md")
+        raise Refused(
+            ALERTS, "must have texts, numbers and lists of them", type(wrong[0]).__name__, "see docs/portal.md"
+        )
     return {key: "; ".join(map(str, entry)) if isinstance(entry, list) else str(entry) for key, entry in value.items()}
 
 
