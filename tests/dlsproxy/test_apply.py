@@ -11,6 +11,7 @@ import dlsfirewall
 import dlsproxy
 from dlsctl import Problem, Refused
 from tests.dlsproxy.certificates import issue
+from tests.dlsproxy.conftest import OPTIONS
 
 PROPERTIES = {"ActiveState": "active", "UnitFileState": "enabled", "MainPID": "0"}
 
@@ -205,6 +206,118 @@ def test_what_the_role_has_written_goes_with_the_proxy_though_no_variable_tells_
         f"remove {path}" for path in (folder / "certificate.pem", folder / "key.pem", tmp_path / "conf.d/dls.conf")
     }
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def installed(site: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The spec that removes a proxy whose configuration names the key and the certificate in the kit's own folder."""
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (0, ""))
+    folder = tmp_path / "tls"
+    site["configuration"]["content"] += (
+        f"ssl_certificate {folder}/certificate.pem;\nssl_certificate_key {folder}/key.pem;\n"
+    )
+    for short in ("certificate", "key"):
+        name = f"dls_proxy_tls_{short}_path"
+        site["options"] = {**site["options"], name: {**OPTIONS[name], "default": f"{folder}/{short}.pem"}}
+    dlsproxy.apply(site, check=False)
+    folder.chmod(0o750)
+    site["entry"] = "uninstall"
+    return site
+
+
+def tree(folder: Path) -> dict[str, tuple[int, str]]:
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mode & 0o777, path.read_text() if path.is_file() else "")
+        for path in folder.rglob("*")
+    }
+
+
+def test_uninstall_removes_the_key_only_after_nginx_has_let_go_of_it(
+    installed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, list[str]]] = []
+
+    def files() -> list[str]:
+        return sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
+
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (seen.append((argv[-1], files())), (0, ""))[1])
+    monkeypatch.setattr(dlsproxy, "systemctl", lambda *words: seen.append((words[0], files())))
+    steps = dlsproxy.apply(installed, check=False)
+    both = ["certificate.pem", "key.pem"]
+    assert seen == [("-t", both), ("reload", both), ("-t", [])]
+    assert steps == [
+        f"remove {tmp_path}/conf.d/dls.conf",
+        "reload nginx",
+        f"remove {tmp_path}/tls/certificate.pem",
+        f"remove {tmp_path}/tls/key.pem",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["conf.d"]
+
+
+@pytest.mark.parametrize("fails", ["nginx -t", "reload", "key.pem", "firewall"])
+def test_failed_uninstall_gives_everything_back_and_never_lacks_a_key_that_is_configured(
+    installed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    before = tree(tmp_path)
+
+    def fail(what: str) -> None:
+        has = set(tree(tmp_path))
+        assert "conf.d/dls.conf" not in has or {"tls/certificate.pem", "tls/key.pem"} <= has, what
+        if fails in what:
+            raise Problem(what, "must succeed", "no", "look")
+
+    unlink, write = dlsproxy.remove, dlsctl.write_atomic
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (fail(" ".join(argv)), (0, ""))[1])
+    monkeypatch.setattr(
+        dlsproxy, "systemctl", lambda *words: fail(words[0]) if "conf.d/dls.conf" not in tree(tmp_path) else None
+    )
+    monkeypatch.setattr(dlsproxy, "remove", lambda path: (unlink(path), fail(path)))
+    monkeypatch.setattr(dlsproxy, "write_atomic", lambda *rest: (write(*rest), fail("write")))
+    monkeypatch.setattr(dlsfirewall, "apply", lambda seen: fail("firewall"))
+    with pytest.raises(Problem, match="must succeed, got no\nHINT: look"):
+        dlsproxy.apply(installed, check=False)
+    assert tree(tmp_path) == before
+
+
+def test_key_that_another_site_has_come_to_use_is_put_back(
+    installed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(tmp_path)
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (int(not (tmp_path / "tls/key.pem").exists()), "no such key"))
+    with pytest.raises(Problem, match="nginx: must accept .*, got no such key"):
+        dlsproxy.apply(installed, check=False)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("unknown directive in /etc/nginx/conf.d/other.conf:1", 1),
+        ('cannot load certificate key "KEY": BIO_new_file() failed', 0),
+    ],
+    ids=["by somebody else", "by this proxy itself"],
+)
+def test_uninstall_is_refused_where_nginx_is_broken(
+    installed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, told: int
+) -> None:
+    said = f"nginx: [emerg] {said.replace('KEY', f'{tmp_path}/tls/key.pem')}\n"
+    installed["values"]["dls_proxy_tls_key_path"] = "/elsewhere/key.pem"
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (1, said))
+    problems: list[Problem] = []
+    dlsproxy.look(installed, problems)
+    assert [str(problem).partition(", got ")[0] for problem in problems] == [
+        "nginx: must accept its present configuration"
+    ] * told
+
+
+def test_broken_nginx_keeps_nobody_from_removing_nothing(
+    spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (1, "nginx: [emerg] no good\n"))
+    problems: list[Problem] = []
+    spec["entry"] = "uninstall"
+    assert dlsproxy.look(spec, problems)["steps"] == []
+    assert problems == []
 
 
 @pytest.mark.parametrize(

@@ -309,6 +309,18 @@ def test_verify_finds_a_portal_that_somebody_has_opened(shared: TargetHost) -> N
     succeed(shared, {})
 
 
+def test_uninstall_beside_a_broken_site_is_refused_and_changes_nothing(shared: TargetHost) -> None:
+    succeed(shared, {})
+    shared.shell("echo 'nonsense;' >/etc/nginx/conf.d/zz.conf")
+    before = shared.snapshot()
+    result = shared.play("uninstall", variables_of({}))
+    after = shared.snapshot()
+    shared.shell("rm /etc/nginx/conf.d/zz.conf")
+    assert result.code != 0
+    assert "nginx: must accept its present configuration, got unknown directive" in " ".join(result.output.split())
+    assert sorted(set(after) ^ set(before)) == []
+
+
 def test_uninstall_takes_the_key_and_leaves_the_other_site(shared: TargetHost) -> None:
     assert shared.play("uninstall", variables_of({})).code == 0
     assert shared.shell(f"ls {CONFIGURATION} /etc/dls/tls 2>/dev/null; true") == ""
