@@ -519,10 +519,10 @@ def selinux_commands(
 MARK = "# Written by role dls_proxy, which removes it together with the proxy.\n"
 
 
-def is_marked(path: str) -> bool:
-    """Whether a file is there that this role has written."""
+def is_marked(path: str, mark: str = MARK) -> bool:
+    """Whether a file is there that this role has written; a link is none."""
     try:
-        return (read_bytes(path) or b"").startswith(MARK.encode())
+        return (read_bytes(path) or b"").startswith(mark.encode())
     except Refused:
         return False
 
@@ -561,7 +561,8 @@ class Proxy:
         In an order in which a configuration is never there without its certificate and key.
         """
         if self.entry == "uninstall":
-            return [{"path": path, "content": None} for path in [self.configuration["path"], *self.written()]]
+            configuration = [self.configuration["path"]] if self.is_configured() else []
+            return [{"path": path, "content": None} for path in [*configuration, *self.written()]]
         given = zip((self.certificate_path, self.key_path), ("0644", "0600"), self.given) if self.tls else ()
         items = [
             {"path": path, "mode": mode, "content": MARK + text.strip() + "\n"} for path, mode, text in given if text
@@ -573,8 +574,14 @@ class Proxy:
         paths = dict.fromkeys([self.certificate_path, self.key_path, *self.used()])
         return [path for path in paths if is_marked(path)]
 
+    def is_configured(self) -> bool:
+        """Whether this role has written the configuration on this host: its first line is always the same."""
+        return is_marked(self.configuration["path"], self.configuration["content"].partition("\n")[0] + "\n")
+
     def used(self) -> List[str]:
         """The certificate and key that the configuration on this host names."""
+        if not self.is_configured():
+            return []
         configuration = (read_bytes(self.configuration["path"]) or b"").decode(errors="replace")
         return re.findall(r"^\s*ssl_certificate(?:_key)? (/\S+);$", configuration, re.MULTILINE)
 
@@ -650,6 +657,10 @@ def host_problems(proxy: Proxy, dump: Tuple[int, str]) -> Iterator[Problem]:
         owner = port_owner(port)
         if owner is not None and not (owner and process_name(owner) == "nginx"):
             yield taken_port("{}{}_port".format(PREFIX, protocol), port, owner)
+    path = proxy.configuration["path"]
+    if os.path.lexists(path) and not proxy.is_configured():
+        hint = "move it away"
+        yield Refused(path, "must be a file that this role has written", "another one", hint)
     yield from nginx_problems(proxy, dump)
     yield from site_problems(proxy, sites_of(dump[1]))
 

@@ -1,6 +1,7 @@
 """What is due on a host, and what a host that refuses gets back."""
 
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import dlsfirewall
 import dlsproxy
 from dlsctl import Problem, Refused
 from tests.dlsproxy.certificates import issue
-from tests.dlsproxy.conftest import OPTIONS
+from tests.dlsproxy.conftest import OPTIONS, ROOT
 
 PROPERTIES = {"ActiveState": "active", "UnitFileState": "enabled", "MainPID": "0"}
 
@@ -56,11 +57,11 @@ def test_refused_configuration_gives_everything_back(
     monkeypatch.setattr(dlsproxy, "run", lambda argv: (1, "nginx: [emerg] no good in /etc/nginx/conf.d/dls.conf:7\n"))
     earlier = tmp_path / "conf.d/dls.conf"
     earlier.parent.mkdir()
-    earlier.write_text("# earlier\n")
+    earlier.write_text("# dls\n# earlier\n")
     earlier.chmod(0o640)
     with pytest.raises(Problem, match=r"must accept the proxy's configuration, got no good in .*dls\.conf:7"):
         dlsproxy.apply(site, check=False)
-    assert (earlier.read_text(), earlier.stat().st_mode & 0o777) == ("# earlier\n", 0o640)
+    assert (earlier.read_text(), earlier.stat().st_mode & 0o777) == ("# dls\n# earlier\n", 0o640)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["conf.d", "dls.conf"]
 
 
@@ -181,8 +182,38 @@ def test_certificate_that_certbot_has_put_there_is_left_to_it(spec: dict[str, An
     spec["entry"] = "uninstall"
     for name in ("conf.d/dls.conf", "tls/certificate.pem", "tls/key.pem"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("x")
+        (tmp_path / name).write_text("# dls\n")
     assert dlsproxy.apply(spec, check=True) == [f"remove {tmp_path}/conf.d/dls.conf", "reload nginx"]
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "folder", "link to nothing"])
+def test_configuration_of_somebody_else_is_neither_overwritten_nor_removed(
+    site: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (0, ""))
+    path = tmp_path / "conf.d/dls.conf"
+    path.parent.mkdir()
+    if kind == "file":
+        path.write_text("server {}\n# dls\n")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/etc/hostname" if kind == "link" else "/nowhere")
+    problems: list[Problem] = []
+    dlsproxy.look(site, problems)
+    assert [str(problem) for problem in problems if problem.what == str(path)] == [
+        f"{path}: must be a file that this role has written, got another one\nHINT: move it away"
+    ]
+    site["entry"] = "uninstall"
+    assert dlsproxy.apply(site, check=False) == []
+    assert os.path.lexists(path)
+
+
+def test_configuration_begins_with_a_line_by_which_it_is_known_again() -> None:
+    first = (ROOT / "templates/dls-proxy.conf.j2").read_text().splitlines()[0]
+    assert first == (
+        "# The proxy in front of the Dynamsoft License Server, written by role dls_proxy: changes made here are lost."
+    ), "hosts that have the earlier line would have a proxy that nobody removes"
 
 
 @pytest.mark.parametrize("moved", [False, True], ids=["", "variables name other paths by now"])
@@ -190,7 +221,7 @@ def test_what_the_role_has_written_goes_with_the_proxy_though_no_variable_tells_
     site: dict[str, Any], tmp_path: Path, moved: bool
 ) -> None:
     folder = tmp_path / "tls"
-    site["configuration"]["content"] = (
+    site["configuration"]["content"] += (
         f"    ssl_certificate {folder}/certificate.pem;\n    ssl_certificate_key {folder}/key.pem;\n"
     )
     dlsproxy.apply(site, check=False)
