@@ -546,7 +546,11 @@ class Proxy:
         self.own_folder: str = os.path.dirname(spec["options"][PREFIX + "tls_key_path"]["default"])
         self.warn_days: int = values["tls_warn_days"]
         self.self_signed: bool = values["tls_self_signed"]
-        self.given = (values.get("tls_certificate"), values.get("tls_key"))
+        # As they are checked and written. OpenSSL takes an editor's byte order mark in the first line only.
+        self.given: List[Optional[str]] = [
+            text and MARK + text.replace("\ufeff", "").strip() + "\n"
+            for text in (values.get("tls_certificate"), values.get("tls_key"))
+        ]
         self.configuration: Dict[str, Any] = spec["configuration"]
         self.client_path: str = spec["client_paths"][0]["path"]
         self.family: Dict[str, Any] = spec["families"][os_family()]
@@ -564,9 +568,7 @@ class Proxy:
             configuration = [self.configuration["path"]] if self.is_configured() else []
             return [{"path": path, "content": None} for path in [*configuration, *self.written()]]
         given = zip((self.certificate_path, self.key_path), ("0644", "0600"), self.given) if self.tls else ()
-        items = [
-            {"path": path, "mode": mode, "content": MARK + text.strip() + "\n"} for path, mode, text in given if text
-        ]
+        items = [{"path": path, "mode": mode, "content": text} for path, mode, text in given if text]
         return [*items, self.configuration]
 
     def written(self) -> List[str]:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,31 @@ def test_files_are_written_with_the_key_for_root_only_and_then_nothing_is_due(
     assert dlsproxy.apply(site, check=False) == due
     assert [path.stat().st_mode & 0o777 for path in paths] == [0o644, 0o600, 0o644]
     assert dlsproxy.apply(site, check=False) == []
+
+
+def test_byte_order_mark_of_an_editor_is_not_written(
+    spec: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (0, ""))
+    root = issue("Root", authority=True)
+    pair = issue("dls", "dls.example.com", issuer=root)
+    spec["values"] |= {
+        "dls_proxy_tls_certificate": f"\ufeff{pair.pem}\ufeff{root.pem}",
+        "dls_proxy_tls_key": f"\ufeff{pair.key}",
+    }
+    assert dlsproxy.Proxy(spec).verdict() == dlsproxy.Verdict([], [])
+    dlsproxy.apply(spec, check=False)
+    certificate, key = tmp_path / "tls/certificate.pem", tmp_path / "tls/key.pem"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    assert certificate.read_text().endswith(pair.pem + root.pem)
+
+
+def test_bytes_that_are_checked_are_those_that_are_written(site: dict[str, Any], tmp_path: Path) -> None:
+    checked = dlsproxy.Proxy(site).pair()
+    contents = {item["path"]: item["content"].encode() for item in dlsproxy.Proxy(site).files()}
+    assert checked.certificate == contents[f"{tmp_path}/tls/certificate.pem"]
+    assert checked.key == contents[f"{tmp_path}/tls/key.pem"]
 
 
 def test_refused_configuration_gives_everything_back(
