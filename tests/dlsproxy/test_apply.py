@@ -311,6 +311,12 @@ def test_uninstall_removes_the_key_only_after_nginx_has_let_go_of_it(
     assert [path.name for path in tmp_path.iterdir()] == ["conf.d"]
 
 
+def test_folder_that_is_not_the_kits_own_stays_though_it_is_empty(installed: dict[str, Any], tmp_path: Path) -> None:
+    installed["options"] = OPTIONS
+    dlsproxy.apply(installed, check=False)
+    assert list((tmp_path / "tls").iterdir()) == []
+
+
 @pytest.mark.parametrize("fails", ["nginx -t", "reload", "key.pem", "firewall"])
 def test_failed_uninstall_gives_everything_back_and_never_lacks_a_key_that_is_configured(
     installed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
