@@ -675,6 +675,17 @@ def nginx_problems(proxy: Proxy, dump: Tuple[int, str]) -> Iterator[Problem]:
         yield Refused("nginx", "must accept its present configuration", nginx_errors(output), hint)
 
 
+def overwriting_problems(proxy: Proxy, is_made: bool) -> Iterator[Problem]:
+    """Files of somebody else where this role would write a certificate and key, given ones or those it makes."""
+    paths = (("certificate", proxy.certificate_path), ("key", proxy.key_path)) if proxy.tls else ()
+    for (short, path), text in zip(paths, proxy.given):
+        if (text or is_made) and os.path.lexists(path) and not is_marked(path):
+            name = "{}tls_{}".format(PREFIX, short)
+            cause = "{} is given".format(name) if text else "{}tls_self_signed is true".format(PREFIX)
+            rule = "must hold nothing but what this role has written, where " + cause
+            yield Refused(name + "_path", rule, path, "name another path, or move that file away")
+
+
 def site_problems(proxy: Proxy, sites: Sequence[Site]) -> Iterator[Problem]:
     """Other sites of this nginx that have one of the names, or whose requests the proxy would get."""
     own = proxy.configuration["path"]
@@ -739,11 +750,13 @@ def look(spec: Spec, problems: List[Problem]) -> Dict[str, Any]:
     proxy = Proxy(spec)
     verdict = proxy.verdict() if proxy.tls and proxy.entry != "uninstall" else Verdict([], [])
     notes = list(verdict.notes)
-    if proxy.makes_certificate(verdict):
+    is_made = proxy.makes_certificate(verdict)
+    if is_made:
         verdict, notes = Verdict([], []), []
     steps = plan(proxy)
     if proxy.entry == "main":
         problems += verdict.problems
+        problems += overwriting_problems(proxy, is_made)
         problems += host_problems(proxy, dump_of_nginx())
     elif proxy.entry == "uninstall" and steps:
         problems += nginx_problems(proxy, dump_of_nginx())

@@ -242,6 +242,48 @@ def test_configuration_begins_with_a_line_by_which_it_is_known_again() -> None:
     ), "hosts that have the earlier line would have a proxy that nobody removes"
 
 
+@pytest.mark.parametrize("short", ["certificate", "key"])
+@pytest.mark.parametrize("kind", ["file", "link"])
+@pytest.mark.parametrize("given", ["text", "self-signed"])
+def test_file_of_somebody_else_is_not_overwritten_by_a_certificate_or_key(
+    site: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, kind: str, short: str
+) -> None:
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (0, ""))
+    path = tmp_path / f"tls/{short}.pem"
+    path.parent.mkdir()
+    if kind == "file":
+        path.write_text(getattr(issue("dls", "dls.example.com", ends=0), "pem" if short == "certificate" else "key"))
+        path.chmod(0o600)
+    else:
+        path.symlink_to("/nowhere")
+    if given == "self-signed":
+        for name in ("certificate", "key"):
+            del site["values"]["dls_proxy_tls_" + name]
+        site["values"]["dls_proxy_tls_self_signed"] = True
+    told = {
+        "text": f"must hold nothing but what this role has written, where dls_proxy_tls_{short} is given",
+        "self-signed": "must hold nothing but what this role has written, where dls_proxy_tls_self_signed is true",
+    }
+    problems: list[Problem] = []
+    dlsproxy.look(site, problems)
+    texts = [str(problem) for problem in problems if problem.what == f"dls_proxy_tls_{short}_path"]
+    is_due = given == "text" or "make a self-signed certificate" in dlsproxy.plan(dlsproxy.Proxy(site))
+    message = f"dls_proxy_tls_{short}_path: {told[given]}, got {path}\nHINT: name another path, or move that file away"
+    assert [text for text in texts if "hold nothing" in text] == [message] * is_due
+
+
+def test_file_that_this_role_has_written_is_overwritten_by_the_next_certificate(
+    site: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (0, ""))
+    dlsproxy.apply(site, check=False)
+    pair = issue("dls", "dls.example.com")
+    site["values"] |= {"dls_proxy_tls_certificate": pair.pem, "dls_proxy_tls_key": pair.key}
+    problems: list[Problem] = []
+    dlsproxy.look(site, problems)
+    assert [problem for problem in problems if "_path" in problem.what] == []
+
+
 @pytest.mark.parametrize("moved", [False, True], ids=["", "variables name other paths by now"])
 def test_what_the_role_has_written_goes_with_the_proxy_though_no_variable_tells_of_it(
     site: dict[str, Any], tmp_path: Path, moved: bool
