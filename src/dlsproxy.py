@@ -734,7 +734,7 @@ def preflight(spec: Spec) -> Dict[str, Any]:
     # The host can still be looked at: for what is wrong, its default stands in.
     spec["values"].update({name: spec["options"][name].get("default") for name in bad})
     seen: Optional[Dict[str, Any]] = None
-    if spec["values"].get(PREFIX + "kind") != "snippet":
+    if spec["entry"] == "uninstall" or spec["values"].get(PREFIX + "kind") != "snippet":
         unsupported = list(family_problems())
         problems += unsupported
         seen = None if unsupported else look(spec, problems)
@@ -869,18 +869,9 @@ def apply(spec: Spec, check: bool) -> List[str]:
     if check or not steps + firewall.texts:
         return steps + firewall.texts
     before = unit_properties(SERVICE)
-    last, undo = last_steps(proxy), Undo()
+    undo = Undo()
     try:
-        remove_files([step for step in steps if step not in last], undo)
-        write_files(proxy, steps, undo)
-        if steps and shutil.which("nginx"):
-            judge(proxy)
-            serve(proxy, steps)
-        if proxy.entry == "uninstall":
-            remove_files(last, undo)
-            remove_empty(proxy.own_folder)
-            if last and shutil.which("nginx"):
-                judge(proxy)  # another site may have come to use that certificate
+        change(proxy, steps, undo)
         dlsfirewall.apply(firewall)  # a port is open only while nginx serves it
     except BaseException as error:
         lost = undo.run()
@@ -894,6 +885,21 @@ def apply(spec: Spec, check: bool) -> List[str]:
             raise Problem("proxy", "must be changed as a whole", str(error).partition("\n")[0], hint) from None
         raise
     return steps + firewall.texts
+
+
+def change(proxy: Proxy, steps: Sequence[str], undo: "Undo") -> None:
+    """Do the steps; nginx judges, and serves, what has become of its configuration. Raises Problem."""
+    last, is_there = last_steps(proxy), bool(shutil.which("nginx"))
+    remove_files([step for step in steps if step not in last], undo)
+    write_files(proxy, steps, undo)
+    if steps and is_there:
+        judge(proxy)
+        serve(proxy, steps)
+    if proxy.entry == "uninstall":
+        remove_files(last, undo)
+        remove_empty(proxy.own_folder)
+        if last and is_there:
+            judge(proxy)  # another site may have come to use that certificate
 
 
 class Undo:

@@ -2,7 +2,6 @@
 
 import fnmatch
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -320,11 +319,11 @@ def test_the_include_line_is_added_once_and_taken_out_again(conf: str) -> None:
     assert dlsfirewall.without_include(conf) == conf, "a host that never had the proxy is left alone"
 
 
-@pytest.mark.parametrize("pattern", ["/etc/nftables.d/*.nft", "nftables.d/*", "/etc/nftables/*.nft", "./*.conf"])
+@pytest.mark.parametrize("pattern", ["/etc/nftables.d/*.nft", "nftables.d/*", "/etc/nftables/*.nft", "*.conf"])
 def test_no_include_of_the_operator_has_our_file_and_our_own_is_always_the_last_line(pattern: str) -> None:
     theirs = f'include "{pattern}"\n'
     own = 'include "/etc/dls-proxy*.nft"\n'
-    assert not fnmatch.fnmatchcase(dlsfirewall.NFTABLES_FILE, os.path.join("/etc", pattern))
+    assert not fnmatch.fnmatchcase(dlsfirewall.NFTABLES_FILE, str(Path("/etc", pattern)))
     assert dlsfirewall.with_include(theirs) == theirs + own
     assert dlsfirewall.with_include(own + theirs) == theirs + own
     assert dlsfirewall.with_include('include "/etc/nftables.d/dls-proxy*.nft"\n' + theirs) == theirs + own
@@ -348,8 +347,6 @@ class Answers:
             if line.startswith(start):
                 return (1, "", output[1:]) if output.startswith("!") else (0, output, "")
         return 0, "", ""
-
-
 
 
 NFTABLES_FILES = ("NFTABLES_FILE", "NFTABLES_EARLIER_FILE")

@@ -1,6 +1,7 @@
 """What is due on a host, and what a host that refuses gets back."""
 
 import errno
+import itertools
 import os
 import ssl
 from pathlib import Path
@@ -242,12 +243,11 @@ def test_configuration_begins_with_a_line_by_which_it_is_known_again() -> None:
     ), "hosts that have the earlier line would have a proxy that nobody removes"
 
 
-@pytest.mark.parametrize("short", ["certificate", "key"])
-@pytest.mark.parametrize("kind", ["file", "link"])
-@pytest.mark.parametrize("given", ["text", "self-signed"])
+@pytest.mark.parametrize("case", itertools.product(["text", "self-signed"], ["file", "link"], ["certificate", "key"]))
 def test_file_of_somebody_else_is_not_overwritten_by_a_certificate_or_key(
-    site: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, kind: str, short: str
+    site: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str, str]
 ) -> None:
+    given, kind, short = case
     monkeypatch.setattr(dlsproxy, "run", lambda argv: (0, ""))
     path = tmp_path / f"tls/{short}.pem"
     path.parent.mkdir()
@@ -339,8 +339,12 @@ def test_uninstall_removes_the_key_only_after_nginx_has_let_go_of_it(
     def files() -> list[str]:
         return sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
 
-    monkeypatch.setattr(dlsproxy, "run", lambda argv: (seen.append((argv[-1], files())), (0, ""))[1])
-    monkeypatch.setattr(dlsproxy, "systemctl", lambda *words: seen.append((words[0], files())))
+    def see(what: str) -> tuple[int, str]:
+        seen.append((what, files()))
+        return 0, ""
+
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: see(argv[-1]))
+    monkeypatch.setattr(dlsproxy, "systemctl", lambda *words: see(words[0]))
     steps = dlsproxy.apply(installed, check=False)
     both = ["certificate.pem", "key.pem"]
     assert seen == [("-t", both), ("reload", both), ("-t", [])]
@@ -359,25 +363,33 @@ def test_folder_that_is_not_the_kits_own_stays_though_it_is_empty(installed: dic
     assert list((tmp_path / "tls").iterdir()) == []
 
 
+def test_uninstall_looks_at_the_host_though_the_inventory_asks_for_a_snippet(
+    installed: dict[str, Any], tmp_path: Path
+) -> None:
+    installed["values"]["dls_proxy_kind"] = "snippet"
+    assert f"remove {tmp_path}/conf.d/dls.conf" in dlsproxy.preflight(installed)["look"]["steps"]
+
+
 @pytest.mark.parametrize("fails", ["nginx -t", "reload", "key.pem", "firewall"])
 def test_failed_uninstall_gives_everything_back_and_never_lacks_a_key_that_is_configured(
     installed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
     before = tree(tmp_path)
 
-    def fail(what: str) -> None:
+    def fail(what: str) -> tuple[int, str]:
         has = set(tree(tmp_path))
         assert "conf.d/dls.conf" not in has or {"tls/certificate.pem", "tls/key.pem"} <= has, what
         if fails in what:
             raise Problem(what, "must succeed", "no", "look")
+        return 0, ""
 
     unlink, write = dlsproxy.remove, dlsctl.write_atomic
-    monkeypatch.setattr(dlsproxy, "run", lambda argv: (fail(" ".join(argv)), (0, ""))[1])
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: fail(" ".join(argv)))
     monkeypatch.setattr(
         dlsproxy, "systemctl", lambda *words: fail(words[0]) if "conf.d/dls.conf" not in tree(tmp_path) else None
     )
-    monkeypatch.setattr(dlsproxy, "remove", lambda path: (unlink(path), fail(path)))
-    monkeypatch.setattr(dlsproxy, "write_atomic", lambda *rest: (write(*rest), fail("write")))
+    monkeypatch.setattr(dlsproxy, "remove", lambda path: unlink(path) or fail(path))
+    monkeypatch.setattr(dlsproxy, "write_atomic", lambda *rest: write(*rest) or fail("write"))
     monkeypatch.setattr(dlsfirewall, "apply", lambda seen: fail("firewall"))
     with pytest.raises(Problem, match="must succeed, got no\nHINT: look"):
         dlsproxy.apply(installed, check=False)
@@ -389,7 +401,7 @@ def test_key_that_another_site_has_come_to_use_is_put_back(
 ) -> None:
     before = tree(tmp_path)
     monkeypatch.setattr(dlsproxy, "run", lambda argv: (int(not (tmp_path / "tls/key.pem").exists()), "no such key"))
-    with pytest.raises(Problem, match="nginx: must accept .*, got no such key"):
+    with pytest.raises(Problem, match=r"nginx: must accept .*, got no such key"):
         dlsproxy.apply(installed, check=False)
     assert tree(tmp_path) == before
 
@@ -415,9 +427,7 @@ def test_uninstall_is_refused_where_nginx_is_broken(
     ] * told
 
 
-def test_broken_nginx_keeps_nobody_from_removing_nothing(
-    spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_broken_nginx_keeps_nobody_from_removing_nothing(spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dlsproxy, "run", lambda argv: (1, "nginx: [emerg] no good\n"))
     problems: list[Problem] = []
     spec["entry"] = "uninstall"
