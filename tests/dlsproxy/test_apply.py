@@ -243,7 +243,9 @@ def test_configuration_begins_with_a_line_by_which_it_is_known_again() -> None:
     ), "hosts that have the earlier line would have a proxy that nobody removes"
 
 
-@pytest.mark.parametrize("case", itertools.product(["text", "self-signed"], ["file", "link"], ["certificate", "key"]))
+@pytest.mark.parametrize(
+    "case", list(itertools.product(["text", "self-signed"], ["file", "link"], ["certificate", "key"]))
+)
 def test_file_of_somebody_else_is_not_overwritten_by_a_certificate_or_key(
     site: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str, str]
 ) -> None:
