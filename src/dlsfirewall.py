@@ -6,7 +6,6 @@ never changed. No firewall is started: that would close everything else on the h
 """
 
 import contextlib
-import fnmatch
 import glob
 import ipaddress
 import json
@@ -31,8 +30,11 @@ UFW_RULES = ("/etc/ufw/user.rules", "/etc/ufw/user6.rules")
 FIREWALLD_CONF, FIREWALLD_ZONES = "/etc/firewalld/firewalld.conf", "/etc/firewalld/zones"
 FIREWALLD_MARK = "30443"  # the priority of our rich rules, which have no comment; above 0: after those of others
 NFTABLES_CONFS = ("/etc/sysconfig/nftables.conf", "/etc/nftables.conf")  # what nftables.service loads: RHEL, Debian
-NFTABLES_FILE = "/etc/nftables.d/dls-proxy.nft"
-NFTABLES_INCLUDE = 'include "/etc/nftables.d/dls-proxy*.nft"'  # a pattern may match nothing: no boot without a firewall
+# In no folder of which an operator includes all files: read before his chain, ours would make one that his cannot be.
+NFTABLES_FILE, NFTABLES_EARLIER_FILE = "/etc/dls-proxy.nft", "/etc/nftables.d/dls-proxy.nft"
+NFTABLES_INCLUDE = 'include "/etc/dls-proxy*.nft"'  # a pattern may match nothing: no boot without a firewall
+NFTABLES_INCLUDES = (NFTABLES_INCLUDE, 'include "/etc/nftables.d/dls-proxy*.nft"')
+NFTABLES_MARK = "# Written by the DLS kit, which overwrites it\n"
 FAMILIES = {"inet": (4, 6), "ip": (4,), "ip6": (6,)}
 CHAIN_FORM = r"(inet|ip|ip6) [A-Za-z][\w.-]* [A-Za-z][\w.-]*"
 
@@ -525,11 +527,11 @@ def nft_file(due: Sequence[Zoned]) -> str:
 
     It makes table and chain where they are not there, since one failing line would leave the host without any rules.
     """
-    lines = ["# Written by the DLS kit, which overwrites it"]
+    lines = []
     for chain in sorted({chain for chain, _ in due}):
         lines += ["add table " + chain.rpartition(" ")[0], "add chain " + chain]
     lines += [nft_insert(chain, opening) for chain, opening in due]
-    return "".join(line + "\n" for line in lines)
+    return NFTABLES_MARK + "".join(line + "\n" for line in lines)
 
 
 def boot_steps(due: Sequence[Zoned]) -> List[Step]:
@@ -538,13 +540,18 @@ def boot_steps(due: Sequence[Zoned]) -> List[Step]:
     if due and not conf:
         rule = "must be there, to be loaded at boot by nftables.service"
         raise Refused(NFTABLES_CONFS[-1], rule, "no such file", "keep the rules of this host there")
-    now = {path: text_of(path) for path in (NFTABLES_FILE, conf) if path and os.path.exists(path)}
-    new = {NFTABLES_FILE: nft_file(due) if due else None}
+    own = (NFTABLES_FILE, NFTABLES_EARLIER_FILE)
+    now = {path: text_of(path) for path in (*own, conf) if path and os.path.exists(path)}
+    others = [path for path in own if not now.get(path, NFTABLES_MARK).startswith(NFTABLES_MARK)]
+    if due and NFTABLES_FILE in others:
+        raise Refused(NFTABLES_FILE, "must be a file that this role has written", "another one", "move it away")
+    new: Dict[str, Optional[str]] = {NFTABLES_FILE: nft_file(due) if due else None}
     if conf:
         new[conf] = with_include(now[conf]) if due else without_include(now[conf])
-    changed = [path for path in new if new[path] != now.get(path)]
-    if due and conf and changed:
-        code, _, errors = call(["nft", "--check", "-f", "-"], now[conf] + "\n" + nft_file(due))
+    new[NFTABLES_EARLIER_FILE] = None
+    changed = [path for path in new if new[path] != now.get(path) and path not in others]
+    if due and conf and changed and NFTABLES_EARLIER_FILE not in changed:  # which nft would read before it is removed
+        code, _, errors = call(["nft", "--check", "-f", "-"], without_include(now[conf]) + "\n" + nft_file(due))
         if code:
             raise Refused(conf, "must hold rules that nft takes", errors.strip()[:500], "try: nft -c -f " + conf)
     if not due:
@@ -560,15 +567,13 @@ def boot_steps(due: Sequence[Zoned]) -> List[Step]:
 
 
 def with_include(conf: str) -> str:
-    """The text of nftables' configuration that includes our file, which may be so already."""
-    for pattern in re.findall(r'^\s*include\s+"([^"]+)"', conf, re.MULTILINE):
-        if fnmatch.fnmatchcase(NFTABLES_FILE, os.path.join("/etc", pattern)):
-            return conf
-    return conf + ("" if conf.endswith("\n") else "\n") + NFTABLES_INCLUDE + "\n"
+    """The text of nftables' configuration that includes our file, behind everything else."""
+    rest = without_include(conf)
+    return rest + ("" if rest.endswith("\n") else "\n") + NFTABLES_INCLUDE + "\n"
 
 
 def without_include(conf: str) -> str:
-    return "".join(line for line in conf.splitlines(True) if line.strip() != NFTABLES_INCLUDE)
+    return "".join(line for line in conf.splitlines(True) if line.strip() not in NFTABLES_INCLUDES)
 
 
 # --- iptables: left alone ---

@@ -519,10 +519,10 @@ def selinux_commands(
 MARK = "# Written by role dls_proxy, which removes it together with the proxy.\n"
 
 
-def is_marked(path: str) -> bool:
-    """Whether a file is there that this role has written."""
+def is_marked(path: str, mark: str = MARK) -> bool:
+    """Whether a file is there that this role has written; a link is none."""
     try:
-        return (read_bytes(path) or b"").startswith(MARK.encode())
+        return (read_bytes(path) or b"").startswith(mark.encode())
     except Refused:
         return False
 
@@ -542,9 +542,15 @@ class Proxy:
         self.ipv6: bool = values["ipv6"]
         self.certificate_path: str = values["tls_certificate_path"]
         self.key_path: str = values["tls_key_path"]
+        # Made by this role, so removed by it; any other folder is the operator's.
+        self.own_folder: str = os.path.dirname(spec["options"][PREFIX + "tls_key_path"]["default"])
         self.warn_days: int = values["tls_warn_days"]
         self.self_signed: bool = values["tls_self_signed"]
-        self.given = (values.get("tls_certificate"), values.get("tls_key"))
+        # As they are checked and written. OpenSSL takes an editor's byte order mark in the first line only.
+        self.given: List[Optional[str]] = [
+            text and MARK + text.replace("\ufeff", "").strip() + "\n"
+            for text in (values.get("tls_certificate"), values.get("tls_key"))
+        ]
         self.configuration: Dict[str, Any] = spec["configuration"]
         self.client_path: str = spec["client_paths"][0]["path"]
         self.family: Dict[str, Any] = spec["families"][os_family()]
@@ -554,21 +560,32 @@ class Proxy:
         return "https" in self.ports
 
     def files(self) -> List[Dict[str, Any]]:
-        """The files this proxy owns, as they should be, configuration last; content None: it should not be there."""
+        """The files this proxy owns, as they should be; content None: it should not be there.
+
+        In an order in which a configuration is never there without its certificate and key.
+        """
         if self.entry == "uninstall":
-            return [{"path": path, "content": None} for path in [*self.written(), self.configuration["path"]]]
+            configuration = [self.configuration["path"]] if self.is_configured() else []
+            return [{"path": path, "content": None} for path in [*configuration, *self.written()]]
         given = zip((self.certificate_path, self.key_path), ("0644", "0600"), self.given) if self.tls else ()
-        items = [
-            {"path": path, "mode": mode, "content": MARK + text.strip() + "\n"} for path, mode, text in given if text
-        ]
+        items = [{"path": path, "mode": mode, "content": text} for path, mode, text in given if text]
         return [*items, self.configuration]
 
     def written(self) -> List[str]:
         """The certificate and key on this host that this role has written, whatever the variables say by now."""
-        configuration = (read_bytes(self.configuration["path"]) or b"").decode(errors="replace")
-        used = re.findall(r"^\s*ssl_certificate(?:_key)? (/\S+);$", configuration, re.MULTILINE)
-        paths = dict.fromkeys([self.certificate_path, self.key_path, *used])
+        paths = dict.fromkeys([self.certificate_path, self.key_path, *self.used()])
         return [path for path in paths if is_marked(path)]
+
+    def is_configured(self) -> bool:
+        """Whether this role has written the configuration on this host: its first line is always the same."""
+        return is_marked(self.configuration["path"], self.configuration["content"].partition("\n")[0] + "\n")
+
+    def used(self) -> List[str]:
+        """The certificate and key that the configuration on this host names."""
+        if not self.is_configured():
+            return []
+        configuration = (read_bytes(self.configuration["path"]) or b"").decode(errors="replace")
+        return re.findall(r"^\s*ssl_certificate(?:_key)? (/\S+);$", configuration, re.MULTILINE)
 
     def firewall(self) -> dlsfirewall.Settings:
         """What the host's firewall shall let through. Raises Refused for a port of the server."""
@@ -642,11 +659,31 @@ def host_problems(proxy: Proxy, dump: Tuple[int, str]) -> Iterator[Problem]:
         owner = port_owner(port)
         if owner is not None and not (owner and process_name(owner) == "nginx"):
             yield taken_port("{}{}_port".format(PREFIX, protocol), port, owner)
+    path = proxy.configuration["path"]
+    if os.path.lexists(path) and not proxy.is_configured():
+        hint = "move it away"
+        yield Refused(path, "must be a file that this role has written", "another one", hint)
+    yield from nginx_problems(proxy, dump)
+    yield from site_problems(proxy, sites_of(dump[1]))
+
+
+def nginx_problems(proxy: Proxy, dump: Tuple[int, str]) -> Iterator[Problem]:
+    """Whether nginx finds something wrong that is not this proxy's own."""
     code, output = dump
-    if code and not any(path in nginx_errors(output) for path in proxy.inputs()):
-        hint = "correct that file; nginx -t must find nothing wrong before the proxy joins it"
+    if code and not any(path in nginx_errors(output) for path in proxy.inputs() + proxy.used()):
+        hint = "correct that file; nginx -t must find nothing wrong before the proxy joins or leaves it"
         yield Refused("nginx", "must accept its present configuration", nginx_errors(output), hint)
-    yield from site_problems(proxy, sites_of(output))
+
+
+def overwriting_problems(proxy: Proxy, is_made: bool) -> Iterator[Problem]:
+    """Files of somebody else where this role would write a certificate and key, given ones or those it makes."""
+    paths = (("certificate", proxy.certificate_path), ("key", proxy.key_path)) if proxy.tls else ()
+    for (short, path), text in zip(paths, proxy.given):
+        if (text or is_made) and os.path.lexists(path) and not is_marked(path):
+            name = "{}tls_{}".format(PREFIX, short)
+            cause = "{} is given".format(name) if text else "{}tls_self_signed is true".format(PREFIX)
+            rule = "must hold nothing but what this role has written, where " + cause
+            yield Refused(name + "_path", rule, path, "name another path, or move that file away")
 
 
 def site_problems(proxy: Proxy, sites: Sequence[Site]) -> Iterator[Problem]:
@@ -697,11 +734,15 @@ def preflight(spec: Spec) -> Dict[str, Any]:
     # The host can still be looked at: for what is wrong, its default stands in.
     spec["values"].update({name: spec["options"][name].get("default") for name in bad})
     seen: Optional[Dict[str, Any]] = None
-    if spec["values"].get(PREFIX + "kind") != "snippet":
+    if spec["entry"] == "uninstall" or spec["values"].get(PREFIX + "kind") != "snippet":
         unsupported = list(family_problems())
         problems += unsupported
         seen = None if unsupported else look(spec, problems)
     return {"problems": [dict(problem.as_dict(), text=str(problem)) for problem in problems], "look": seen}
+
+
+def dump_of_nginx() -> Tuple[int, str]:
+    return run(["nginx", "-T"]) if shutil.which("nginx") else (0, "")
 
 
 def look(spec: Spec, problems: List[Problem]) -> Dict[str, Any]:
@@ -709,11 +750,16 @@ def look(spec: Spec, problems: List[Problem]) -> Dict[str, Any]:
     proxy = Proxy(spec)
     verdict = proxy.verdict() if proxy.tls and proxy.entry != "uninstall" else Verdict([], [])
     notes = list(verdict.notes)
-    if proxy.makes_certificate(verdict):
+    is_made = proxy.makes_certificate(verdict)
+    if is_made:
         verdict, notes = Verdict([], []), []
+    steps = plan(proxy)
     if proxy.entry == "main":
         problems += verdict.problems
-        problems += host_problems(proxy, run(["nginx", "-T"]) if shutil.which("nginx") else (0, ""))
+        problems += overwriting_problems(proxy, is_made)
+        problems += host_problems(proxy, dump_of_nginx())
+    elif proxy.entry == "uninstall" and steps:
+        problems += nginx_problems(proxy, dump_of_nginx())
     if proxy.tls and proxy.self_signed and proxy.entry == "main":
         notes.append(
             "{}tls_self_signed: the certificate is worth nothing outside a test network: browsers refuse it\n"
@@ -739,7 +785,7 @@ def look(spec: Spec, problems: List[Problem]) -> Dict[str, Any]:
     except Refused as problem:
         if problem.what not in {known.what for known in problems}:  # each is said once
             problems.append(problem)
-    steps = plan(proxy) + firewall.texts
+    steps += firewall.texts
     seen = {
         **look_at_packages(proxy.packages() if proxy.entry == "main" else [], os_family()),
         "differs": [item["path"] for item in proxy.files() if not is_as_expected(item)],
@@ -760,7 +806,8 @@ def plan(proxy: Proxy) -> List[str]:
     different = [item for item in proxy.files() if not is_as_expected(item)]
     steps = ["{} {}".format("write" if item["content"] is not None else "remove", item["path"]) for item in different]
     if proxy.entry == "uninstall":
-        return steps + (["reload nginx"] if steps and is_active() else [])
+        last = last_steps(proxy)
+        return [step for step in steps if step not in last] + (["reload nginx"] if steps and is_active() else []) + last
     if proxy.makes_certificate(proxy.verdict() if proxy.self_signed else Verdict([], [])):
         steps.append("make a self-signed certificate")
     steps += [" ".join(command) for command in pending_selinux(proxy, steps)]
@@ -771,6 +818,11 @@ def plan(proxy: Proxy) -> List[str]:
     if unit_properties(SERVICE).get("UnitFileState") != "enabled":
         steps.append("start nginx at boot")
     return steps
+
+
+def last_steps(proxy: Proxy) -> List[str]:
+    """What waits until nginx has let go of it: it must never lack a key that it is told to read."""
+    return ["remove " + path for path in proxy.written()] if proxy.entry == "uninstall" else []
 
 
 def is_active() -> bool:
@@ -819,10 +871,7 @@ def apply(spec: Spec, check: bool) -> List[str]:
     before = unit_properties(SERVICE)
     undo = Undo()
     try:
-        change_files(proxy, steps, undo)
-        if steps and shutil.which("nginx"):
-            judge(proxy)
-            serve(proxy, steps)
+        change(proxy, steps, undo)
         dlsfirewall.apply(firewall)  # a port is open only while nginx serves it
     except BaseException as error:
         lost = undo.run()
@@ -836,6 +885,21 @@ def apply(spec: Spec, check: bool) -> List[str]:
             raise Problem("proxy", "must be changed as a whole", str(error).partition("\n")[0], hint) from None
         raise
     return steps + firewall.texts
+
+
+def change(proxy: Proxy, steps: Sequence[str], undo: "Undo") -> None:
+    """Do the steps; nginx judges, and serves, what has become of its configuration. Raises Problem."""
+    last, is_there = last_steps(proxy), bool(shutil.which("nginx"))
+    remove_files([step for step in steps if step not in last], undo)
+    write_files(proxy, steps, undo)
+    if steps and is_there:
+        judge(proxy)
+        serve(proxy, steps)
+    if proxy.entry == "uninstall":
+        remove_files(last, undo)
+        remove_empty(proxy.own_folder)
+        if last and is_there:
+            judge(proxy)  # another site may have come to use that certificate
 
 
 class Undo:
@@ -855,9 +919,10 @@ class Undo:
             target = os.readlink(path)
             self._actions.append(lambda: replace_by_link(path, target))
         elif os.path.exists(path):
-            data, status = read_bytes(path) or b"", os.stat(path)
+            data, status, above = read_bytes(path) or b"", os.stat(path), os.stat(os.path.dirname(path))
             owner = (status.st_uid, status.st_gid)
             self._actions.append(lambda: put_back(path, data, stat.S_IMODE(status.st_mode), owner))
+            self._actions.append(lambda: put_folder_back(os.path.dirname(path), above))
         else:
             self._actions.append(lambda: remove(path))
 
@@ -870,6 +935,14 @@ class Undo:
             except (OSError, Problem) as error:
                 failed.append(error)
         return failed
+
+
+def put_folder_back(folder: str, status: os.stat_result) -> None:
+    """Make a folder again that is no longer there."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+        os.chown(folder, status.st_uid, status.st_gid)
+        os.chmod(folder, stat.S_IMODE(status.st_mode))
 
 
 def put_back(path: str, data: bytes, mode: int, owner: Tuple[int, int]) -> None:
@@ -896,18 +969,17 @@ def replace_by_link(path: str, target: str) -> None:
     os.symlink(target, path)
 
 
-def change_files(proxy: Proxy, steps: Sequence[str], undo: Undo) -> None:
-    items = [item for item in proxy.files() if not is_as_expected(item)]
-    for step in steps:
-        verb, _, path = step.partition(" ")
-        if verb in ("write", "remove"):
-            undo.keep(path)
+def remove_files(steps: Sequence[str], undo: Undo) -> None:
+    for verb, _, path in (step.partition(" ") for step in steps):
         if verb == "remove":
+            undo.keep(path)
             remove(path)
-            if path in (proxy.certificate_path, proxy.key_path):
-                remove_empty(os.path.dirname(path))
-    for item in items:
-        if item["content"] is not None:
+
+
+def write_files(proxy: Proxy, steps: Sequence[str], undo: Undo) -> None:
+    for item in proxy.files():
+        if item["content"] is not None and not is_as_expected(item):
+            undo.keep(item["path"])
             os.makedirs(os.path.dirname(item["path"]), 0o755, exist_ok=True)
             write_atomic(item["path"], item["content"].encode(), int(item["mode"], 8))
     if "make a self-signed certificate" in steps:

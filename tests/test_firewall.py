@@ -1,5 +1,6 @@
 """The proxy's ports in the host's firewall: which firewall is meant, what is due in it, and the commands for it."""
 
+import fnmatch
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import dlsfirewall
 from dlsctl import Problem, Refused
 from dlsfirewall import Command, Opening, Settings, Write
 
+Host = Callable[..., "Answers"]
 V4, V6, OFFICE = Opening(443, "0.0.0.0/0"), Opening(443, "::/0"), Opening(443, "10.0.0.0/8")
 WANTED = frozenset({V4, V6})
 COMMENT = "comment=646c735f70726f7879"
@@ -311,16 +313,20 @@ def test_the_file_for_the_next_boot_makes_a_chain_that_is_not_there() -> None:
 @pytest.mark.parametrize("conf", ["flush ruleset\n", "flush ruleset", ""])
 def test_the_include_line_is_added_once_and_taken_out_again(conf: str) -> None:
     new = dlsfirewall.with_include(conf)
-    assert new.splitlines()[-1] == 'include "/etc/nftables.d/dls-proxy*.nft"'
+    assert new.splitlines()[-1] == 'include "/etc/dls-proxy*.nft"'
     assert dlsfirewall.with_include(new) == new
     assert dlsfirewall.without_include(new).strip() == conf.strip()
+    assert dlsfirewall.without_include(conf) == conf, "a host that never had the proxy is left alone"
 
 
-@pytest.mark.parametrize("pattern", ["/etc/nftables.d/*.nft", "nftables.d/*", "/etc/nftables.d/dls-proxy.nft"])
-def test_an_include_of_the_operator_that_has_our_file_is_enough(pattern: str) -> None:
-    assert dlsfirewall.with_include(f'include "{pattern}"\n') == f'include "{pattern}"\n'
-    commented = f'# include "{pattern}"\n'
-    assert dlsfirewall.with_include(commented) != commented
+@pytest.mark.parametrize("pattern", ["/etc/nftables.d/*.nft", "nftables.d/*", "/etc/nftables/*.nft", "*.conf"])
+def test_no_include_of_the_operator_has_our_file_and_our_own_is_always_the_last_line(pattern: str) -> None:
+    theirs = f'include "{pattern}"\n'
+    own = 'include "/etc/dls-proxy*.nft"\n'
+    assert not fnmatch.fnmatchcase(dlsfirewall.NFTABLES_FILE, str(Path("/etc", pattern)))
+    assert dlsfirewall.with_include(theirs) == theirs + own
+    assert dlsfirewall.with_include(own + theirs) == theirs + own
+    assert dlsfirewall.with_include('include "/etc/nftables.d/dls-proxy*.nft"\n' + theirs) == theirs + own
 
 
 # --- Which firewall, and applying ---
@@ -331,17 +337,19 @@ class Answers:
 
     def __init__(self, answers: dict[str, str]) -> None:
         self.answers, self.ran = answers, list[str]()
+        self.stdin = list[tuple[str, str]]()
 
     def __call__(self, argv: list[str], stdin: str = "") -> tuple[int, str, str]:
         line = " ".join(argv)
         self.ran.append(line)
+        self.stdin.append((line, stdin))
         for start, output in self.answers.items():
             if line.startswith(start):
                 return (1, "", output[1:]) if output.startswith("!") else (0, output, "")
         return 0, "", ""
 
 
-Host = Callable[..., Answers]
+NFTABLES_FILES = ("NFTABLES_FILE", "NFTABLES_EARLIER_FILE")
 
 
 @pytest.fixture
@@ -349,7 +357,7 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
     """A host with nothing on it; call it with what is: programs, answers of commands, and files."""
 
     def make(programs: str = "", answers: dict[str, str] | None = None, **files: str) -> Answers:
-        for name in ("UFW_CONF", "UFW_DEFAULTS", "FIREWALLD_CONF", "FIREWALLD_ZONES", "NFTABLES_FILE"):
+        for name in ("UFW_CONF", "UFW_DEFAULTS", "FIREWALLD_CONF", "FIREWALLD_ZONES", *NFTABLES_FILES):
             monkeypatch.setattr(dlsfirewall, name, str(tmp_path / name / "file"))
         monkeypatch.setattr(dlsfirewall, "NFTABLES_CONFS", [str(tmp_path / "nftables.conf")])
         monkeypatch.setattr(dlsfirewall, "UFW_RULES", [str(tmp_path / "user.rules")])
@@ -480,3 +488,27 @@ def test_a_file_is_written_before_it_is_included_and_removed_after(host: Host) -
     dlsfirewall.apply(dlsfirewall.look(dlsfirewall.NOTHING))
     assert not Path(dlsfirewall.NFTABLES_FILE).exists()
     assert Path(dlsfirewall.NFTABLES_CONFS[0]).read_text() == "flush ruleset\n"
+
+
+def test_file_at_its_earlier_place_is_removed_unless_it_is_somebody_elses(host: Host, tmp_path: Path) -> None:
+    for text, is_left in (("# Written by the DLS kit, which overwrites it\n", False), ("# theirs\n", True)):
+        for wanted in (asked(), dlsfirewall.NOTHING):
+            seen = host("nft", RULESET, nftables_conf="flush ruleset\n", NFTABLES_EARLIER_FILE=text)
+            earlier = Path(dlsfirewall.NFTABLES_EARLIER_FILE)
+            seen.answers["nft --check"] = "" if is_left else "!what nft says while it is there"
+            dlsfirewall.apply(dlsfirewall.look(wanted))
+            assert earlier.exists() is is_left
+
+
+def test_file_of_somebody_else_at_our_place_is_left_alone(host: Host) -> None:
+    host("nft", RULESET, nftables_conf="flush ruleset\n", NFTABLES_FILE="# theirs\n")
+    with pytest.raises(Refused, match="must be a file that this role has written, got another one\nHINT: move it away"):
+        dlsfirewall.look(asked())
+    assert dlsfirewall.look(dlsfirewall.NOTHING).steps == []
+
+
+def test_rules_are_checked_as_the_next_boot_will_read_them(host: Host) -> None:
+    seen = host("nft", RULESET, nftables_conf='include "/etc/dls-proxy*.nft"\nflush ruleset\n')
+    dlsfirewall.look(asked())
+    (checked,) = [text for line, text in seen.stdin if line.startswith("nft --check")]
+    assert checked == "flush ruleset\n\n" + dlsfirewall.nft_file([("inet filter input", V4), ("inet filter input", V6)])

@@ -60,6 +60,7 @@ def nftables_conf(policy: str, last: str) -> str:
     return NFTABLES.replace("POLICY", policy).replace("LAST", last)
 
 
+INCLUDE_FIRST = 'flush ruleset\ninclude "/etc/nftables.d/*.nft"'
 WRITE_NFTABLES = "cat > /etc/nftables.conf <<'X'\n{}X\nsystemctl enable --quiet nftables; systemctl restart nftables"
 
 
@@ -100,14 +101,21 @@ FIREWALLS = {
     "nftables": Firewall(
         "nftables",
         WRITE_NFTABLES.format(nftables_conf("drop", "")),
-        "nft list ruleset; cat /etc/nftables.conf; ls -a /etc/nftables.d",
+        "nft list ruleset; cat /etc/nftables.conf; ls -a /etc/*.nft /etc/nftables.d",
         "systemctl reload nftables",
         "nftables",
     ),
     "nftables with a last rule": Firewall(
         "nftables",
         WRITE_NFTABLES.format(nftables_conf("accept", "counter reject")),
-        "nft list ruleset | sed 's/packets [0-9]* bytes [0-9]*//'; cat /etc/nftables.conf; ls -a /etc/nftables.d",
+        "nft list ruleset | sed 's/packets [0-9]* bytes [0-9]*//'; cat /etc/nftables.conf; ls -a /etc/*.nft",
+        "systemctl restart nftables",
+        "nftables",
+    ),
+    "nftables with a folder that is read first": Firewall(
+        "nftables",
+        WRITE_NFTABLES.format(nftables_conf("drop", "").replace("flush ruleset", INCLUDE_FIRST)),
+        "nft list ruleset; cat /etc/nftables.conf; ls -a /etc/*.nft /etc/nftables.d",
         "systemctl restart nftables",
         "nftables",
     ),

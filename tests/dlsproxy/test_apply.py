@@ -1,6 +1,9 @@
 """What is due on a host, and what a host that refuses gets back."""
 
 import errno
+import itertools
+import os
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import dlsfirewall
 import dlsproxy
 from dlsctl import Problem, Refused
 from tests.dlsproxy.certificates import issue
+from tests.dlsproxy.conftest import OPTIONS, ROOT
 
 PROPERTIES = {"ActiveState": "active", "UnitFileState": "enabled", "MainPID": "0"}
 
@@ -49,17 +53,42 @@ def test_files_are_written_with_the_key_for_root_only_and_then_nothing_is_due(
     assert dlsproxy.apply(site, check=False) == []
 
 
+def test_byte_order_mark_of_an_editor_is_not_written(
+    spec: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (0, ""))
+    root = issue("Root", authority=True)
+    pair = issue("dls", "dls.example.com", issuer=root)
+    spec["values"] |= {
+        "dls_proxy_tls_certificate": f"\ufeff{pair.pem}\ufeff{root.pem}",
+        "dls_proxy_tls_key": f"\ufeff{pair.key}",
+    }
+    assert dlsproxy.Proxy(spec).verdict() == dlsproxy.Verdict([], [])
+    dlsproxy.apply(spec, check=False)
+    certificate, key = tmp_path / "tls/certificate.pem", tmp_path / "tls/key.pem"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    assert certificate.read_text().endswith(pair.pem + root.pem)
+
+
+def test_bytes_that_are_checked_are_those_that_are_written(site: dict[str, Any], tmp_path: Path) -> None:
+    checked = dlsproxy.Proxy(site).pair()
+    contents = {item["path"]: item["content"].encode() for item in dlsproxy.Proxy(site).files()}
+    assert checked.certificate == contents[f"{tmp_path}/tls/certificate.pem"]
+    assert checked.key == contents[f"{tmp_path}/tls/key.pem"]
+
+
 def test_refused_configuration_gives_everything_back(
     site: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dlsproxy, "run", lambda argv: (1, "nginx: [emerg] no good in /etc/nginx/conf.d/dls.conf:7\n"))
     earlier = tmp_path / "conf.d/dls.conf"
     earlier.parent.mkdir()
-    earlier.write_text("# earlier\n")
+    earlier.write_text("# dls\n# earlier\n")
     earlier.chmod(0o640)
     with pytest.raises(Problem, match=r"must accept the proxy's configuration, got no good in .*dls\.conf:7"):
         dlsproxy.apply(site, check=False)
-    assert (earlier.read_text(), earlier.stat().st_mode & 0o777) == ("# earlier\n", 0o640)
+    assert (earlier.read_text(), earlier.stat().st_mode & 0o777) == ("# dls\n# earlier\n", 0o640)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["conf.d", "dls.conf"]
 
 
@@ -180,8 +209,81 @@ def test_certificate_that_certbot_has_put_there_is_left_to_it(spec: dict[str, An
     spec["entry"] = "uninstall"
     for name in ("conf.d/dls.conf", "tls/certificate.pem", "tls/key.pem"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text("x")
+        (tmp_path / name).write_text("# dls\n")
     assert dlsproxy.apply(spec, check=True) == [f"remove {tmp_path}/conf.d/dls.conf", "reload nginx"]
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "folder", "link to nothing"])
+def test_configuration_of_somebody_else_is_neither_overwritten_nor_removed(
+    site: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (0, ""))
+    path = tmp_path / "conf.d/dls.conf"
+    path.parent.mkdir()
+    if kind == "file":
+        path.write_text("server {}\n# dls\n")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/etc/hostname" if kind == "link" else "/nowhere")
+    problems: list[Problem] = []
+    dlsproxy.look(site, problems)
+    assert [str(problem) for problem in problems if problem.what == str(path)] == [
+        f"{path}: must be a file that this role has written, got another one\nHINT: move it away"
+    ]
+    site["entry"] = "uninstall"
+    assert dlsproxy.apply(site, check=False) == []
+    assert os.path.lexists(path)
+
+
+def test_configuration_begins_with_a_line_by_which_it_is_known_again() -> None:
+    first = (ROOT / "templates/dls-proxy.conf.j2").read_text().splitlines()[0]
+    assert first == (
+        "# The proxy in front of the Dynamsoft License Server, written by role dls_proxy: changes made here are lost."
+    ), "hosts that have the earlier line would have a proxy that nobody removes"
+
+
+@pytest.mark.parametrize(
+    "case", list(itertools.product(["text", "self-signed"], ["file", "link"], ["certificate", "key"]))
+)
+def test_file_of_somebody_else_is_not_overwritten_by_a_certificate_or_key(
+    site: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str, str]
+) -> None:
+    given, kind, short = case
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (0, ""))
+    path = tmp_path / f"tls/{short}.pem"
+    path.parent.mkdir()
+    if kind == "file":
+        path.write_text(getattr(issue("dls", "dls.example.com", ends=0), "pem" if short == "certificate" else "key"))
+        path.chmod(0o600)
+    else:
+        path.symlink_to("/nowhere")
+    if given == "self-signed":
+        for name in ("certificate", "key"):
+            del site["values"]["dls_proxy_tls_" + name]
+        site["values"]["dls_proxy_tls_self_signed"] = True
+    told = {
+        "text": f"must hold nothing but what this role has written, where dls_proxy_tls_{short} is given",
+        "self-signed": "must hold nothing but what this role has written, where dls_proxy_tls_self_signed is true",
+    }
+    problems: list[Problem] = []
+    dlsproxy.look(site, problems)
+    texts = [str(problem) for problem in problems if problem.what == f"dls_proxy_tls_{short}_path"]
+    is_due = given == "text" or "make a self-signed certificate" in dlsproxy.plan(dlsproxy.Proxy(site))
+    message = f"dls_proxy_tls_{short}_path: {told[given]}, got {path}\nHINT: name another path, or move that file away"
+    assert [text for text in texts if "hold nothing" in text] == [message] * is_due
+
+
+def test_file_that_this_role_has_written_is_overwritten_by_the_next_certificate(
+    site: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (0, ""))
+    dlsproxy.apply(site, check=False)
+    pair = issue("dls", "dls.example.com")
+    site["values"] |= {"dls_proxy_tls_certificate": pair.pem, "dls_proxy_tls_key": pair.key}
+    problems: list[Problem] = []
+    dlsproxy.look(site, problems)
+    assert [problem for problem in problems if "_path" in problem.what] == []
 
 
 @pytest.mark.parametrize("moved", [False, True], ids=["", "variables name other paths by now"])
@@ -189,7 +291,7 @@ def test_what_the_role_has_written_goes_with_the_proxy_though_no_variable_tells_
     site: dict[str, Any], tmp_path: Path, moved: bool
 ) -> None:
     folder = tmp_path / "tls"
-    site["configuration"]["content"] = (
+    site["configuration"]["content"] += (
         f"    ssl_certificate {folder}/certificate.pem;\n    ssl_certificate_key {folder}/key.pem;\n"
     )
     dlsproxy.apply(site, check=False)
@@ -205,6 +307,134 @@ def test_what_the_role_has_written_goes_with_the_proxy_though_no_variable_tells_
         f"remove {path}" for path in (folder / "certificate.pem", folder / "key.pem", tmp_path / "conf.d/dls.conf")
     }
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def installed(site: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The spec that removes a proxy whose configuration names the key and the certificate in the kit's own folder."""
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (0, ""))
+    folder = tmp_path / "tls"
+    site["configuration"]["content"] += (
+        f"ssl_certificate {folder}/certificate.pem;\nssl_certificate_key {folder}/key.pem;\n"
+    )
+    for short in ("certificate", "key"):
+        name = f"dls_proxy_tls_{short}_path"
+        site["options"] = {**site["options"], name: {**OPTIONS[name], "default": f"{folder}/{short}.pem"}}
+    dlsproxy.apply(site, check=False)
+    folder.chmod(0o750)
+    site["entry"] = "uninstall"
+    return site
+
+
+def tree(folder: Path) -> dict[str, tuple[int, str]]:
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mode & 0o777, path.read_text() if path.is_file() else "")
+        for path in folder.rglob("*")
+    }
+
+
+def test_uninstall_removes_the_key_only_after_nginx_has_let_go_of_it(
+    installed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, list[str]]] = []
+
+    def files() -> list[str]:
+        return sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
+
+    def see(what: str) -> tuple[int, str]:
+        seen.append((what, files()))
+        return 0, ""
+
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: see(argv[-1]))
+    monkeypatch.setattr(dlsproxy, "systemctl", lambda *words: see(words[0]))
+    steps = dlsproxy.apply(installed, check=False)
+    both = ["certificate.pem", "key.pem"]
+    assert seen == [("-t", both), ("reload", both), ("-t", [])]
+    assert steps == [
+        f"remove {tmp_path}/conf.d/dls.conf",
+        "reload nginx",
+        f"remove {tmp_path}/tls/certificate.pem",
+        f"remove {tmp_path}/tls/key.pem",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["conf.d"]
+
+
+def test_folder_that_is_not_the_kits_own_stays_though_it_is_empty(installed: dict[str, Any], tmp_path: Path) -> None:
+    installed["options"] = OPTIONS
+    dlsproxy.apply(installed, check=False)
+    assert list((tmp_path / "tls").iterdir()) == []
+
+
+def test_uninstall_looks_at_the_host_though_the_inventory_asks_for_a_snippet(
+    installed: dict[str, Any], tmp_path: Path
+) -> None:
+    installed["values"]["dls_proxy_kind"] = "snippet"
+    assert f"remove {tmp_path}/conf.d/dls.conf" in dlsproxy.preflight(installed)["look"]["steps"]
+
+
+@pytest.mark.parametrize("fails", ["nginx -t", "reload", "key.pem", "firewall"])
+def test_failed_uninstall_gives_everything_back_and_never_lacks_a_key_that_is_configured(
+    installed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    before = tree(tmp_path)
+
+    def fail(what: str) -> tuple[int, str]:
+        has = set(tree(tmp_path))
+        assert "conf.d/dls.conf" not in has or {"tls/certificate.pem", "tls/key.pem"} <= has, what
+        if fails in what:
+            raise Problem(what, "must succeed", "no", "look")
+        return 0, ""
+
+    unlink, write = dlsproxy.remove, dlsctl.write_atomic
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: fail(" ".join(argv)))
+    monkeypatch.setattr(
+        dlsproxy, "systemctl", lambda *words: fail(words[0]) if "conf.d/dls.conf" not in tree(tmp_path) else None
+    )
+    monkeypatch.setattr(dlsproxy, "remove", lambda path: unlink(path) or fail(path))
+    monkeypatch.setattr(dlsproxy, "write_atomic", lambda *rest: write(*rest) or fail("write"))
+    monkeypatch.setattr(dlsfirewall, "apply", lambda seen: fail("firewall"))
+    with pytest.raises(Problem, match="must succeed, got no\nHINT: look"):
+        dlsproxy.apply(installed, check=False)
+    assert tree(tmp_path) == before
+
+
+def test_key_that_another_site_has_come_to_use_is_put_back(
+    installed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(tmp_path)
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (int(not (tmp_path / "tls/key.pem").exists()), "no such key"))
+    with pytest.raises(Problem, match=r"nginx: must accept .*, got no such key"):
+        dlsproxy.apply(installed, check=False)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("unknown directive in /etc/nginx/conf.d/other.conf:1", 1),
+        ('cannot load certificate key "KEY": BIO_new_file() failed', 0),
+    ],
+    ids=["by somebody else", "by this proxy itself"],
+)
+def test_uninstall_is_refused_where_nginx_is_broken(
+    installed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, told: int
+) -> None:
+    said = f"nginx: [emerg] {said.replace('KEY', f'{tmp_path}/tls/key.pem')}\n"
+    installed["values"]["dls_proxy_tls_key_path"] = "/elsewhere/key.pem"
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (1, said))
+    problems: list[Problem] = []
+    dlsproxy.look(installed, problems)
+    assert [str(problem).partition(", got ")[0] for problem in problems] == [
+        "nginx: must accept its present configuration"
+    ] * told
+
+
+def test_broken_nginx_keeps_nobody_from_removing_nothing(spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dlsproxy, "run", lambda argv: (1, "nginx: [emerg] no good\n"))
+    problems: list[Problem] = []
+    spec["entry"] = "uninstall"
+    assert dlsproxy.look(spec, problems)["steps"] == []
+    assert problems == []
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_settings_say_all_that_a_portal_holds() -> None:
         ({"name": "h"}, "settings, password: must be str, got nothing"),
         (WHOLE | {"password": ""}, "dls_server_admin_password: must be set to take the steps of the portal"),
         (WHOLE | {"licenses": [SECRET]}, "license 1: must be a JSON object, got str"),
-        (WHOLE | {"licenses": [LICENSE, LICENSE | {"content": "!" + LICENSE["content"]}]}, "license 2: must have its content in"),
+        (WHOLE | {"licenses": [LICENSE, LICENSE | {"content": "!" + LICENSE["content"]}]}, "license 2: must have its"),
         (WHOLE | {"licenses": [LICENSE | {"content": base64.b64encode(SECRET.encode()).decode()}]}, "a.lic: must "),
         (WHOLE | {"licenses": [LICENSE | {"file": SECRET}]}, "license 1: must have no keys but name, content, project"),
         (WHOLE | {"licenses": [{"name": "a", "content": ""}]}, "license 1, project: must be str, got nothing"),

@@ -104,6 +104,16 @@ SHARED = {
         arrange="echo 'nonsense;' >/etc/nginx/conf.d/zz.conf",
         undo="rm /etc/nginx/conf.d/zz.conf",
     ),
+    "a configuration of somebody else at the proxy's place": Case(
+        f"{CONFIGURATION}: must be a file that this role has written, got another one HINT: move it away",
+        arrange=f"echo '# theirs' >{CONFIGURATION}",
+        undo=f"rm {CONFIGURATION}",
+    ),
+    "a key given for the path of somebody else's": Case(
+        "dls_proxy_tls_key_path: must hold nothing but what this role has written, where dls_proxy_tls_key is given, "
+        "got /root/shop.key HINT: name another path",
+        {"dls_proxy_tls_key_path": "/root/shop.key"},
+    ),
     "the name of another site": Case(
         f"dls_proxy_server_names: must not be a name of another site on port 443, got shop.example, which {SHOP} ",
         {"dls_proxy_server_names": [NAME, "shop.example"], **given(issue("x", NAME, "shop.example", issuer=ROOT))},
@@ -309,8 +319,44 @@ def test_verify_finds_a_portal_that_somebody_has_opened(shared: TargetHost) -> N
     succeed(shared, {})
 
 
-def test_uninstall_takes_the_key_and_leaves_the_other_site(shared: TargetHost) -> None:
-    assert shared.play("uninstall", variables_of({})).code == 0
+def test_uninstall_leaves_a_configuration_of_somebody_else_or_a_link_as_it_is(shared: TargetHost) -> None:
+    aside = "/root/dls.conf"
+    succeed(shared, {})
+    for arrange in (f"echo '# theirs' >{CONFIGURATION}", f"ln -s {SHOP} {CONFIGURATION}"):
+        shared.shell(f"mv {CONFIGURATION} {aside}; mv /etc/dls/tls /root/tls; {arrange}")
+        result = shared.play("uninstall", variables_of({}), "--check")
+        shared.shell(f"ls {CONFIGURATION}; rm {CONFIGURATION}; mv {aside} {CONFIGURATION}; mv /root/tls /etc/dls/tls")
+        assert result.code == 0, result.output
+        assert CONFIGURATION not in result.output
+
+
+def test_change_to_a_snippet_takes_the_proxy_off_the_host(shared: TargetHost, tmp_path: Path) -> None:
+    succeed(shared, {})
+    snippet = {"dls_proxy_kind": "snippet", "dls_proxy_snippet_dest": f"{tmp_path}/snippet"}
+    assert f"remove {CONFIGURATION}" in succeed(shared, snippet).output
+    assert shared.shell(f"ls {CONFIGURATION} /etc/dls/tls 2>/dev/null; true") == ""
+    assert ask(shared, "shop.example", "/")[:2] == (200, "shop")
+    assert succeed(shared, snippet).changed == 0
+
+
+def test_uninstall_beside_a_broken_site_is_refused_and_changes_nothing(shared: TargetHost) -> None:
+    succeed(shared, {})
+    shared.shell("echo 'nonsense;' >/etc/nginx/conf.d/zz.conf")
+    before = shared.snapshot()
+    result = shared.play("uninstall", variables_of({}))
+    after = shared.snapshot()
+    shared.shell("rm /etc/nginx/conf.d/zz.conf")
+    assert result.code != 0
+    assert "nginx: must accept its present configuration, got unknown directive" in " ".join(result.output.split())
+    assert sorted(set(after) ^ set(before)) == []
+
+
+@pytest.mark.parametrize("kind", ["nginx", "snippet"])
+def test_uninstall_takes_the_key_and_leaves_the_other_site_whatever_the_inventory_says(
+    shared: TargetHost, kind: str
+) -> None:
+    succeed(shared, {})
+    assert shared.play("uninstall", variables_of({"dls_proxy_kind": kind})).code == 0
     assert shared.shell(f"ls {CONFIGURATION} /etc/dls/tls 2>/dev/null; true") == ""
     assert ask(shared, "shop.example", "/")[:2] == (200, "shop")
     assert shared.play("uninstall", variables_of({})).changed == 0
