@@ -89,7 +89,8 @@ class Problem(Exception):
         return text
 
     def as_dict(self) -> Dict[str, object]:
-        return {"what": self.what, "rule": self.rule, "got": self.got, "hint": self.hint}
+        got = None if self.got is None else str(self.got)
+        return {"what": self.what, "rule": self.rule, "got": got, "hint": self.hint}
 
 
 class Refused(Problem):
@@ -3338,8 +3339,8 @@ def family_problems() -> Iterator[Problem]:
         )
 
 
-def host_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
-    """What keeps this host from becoming what the variables say."""
+def password_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
+    """Where the variables say that the portal has a password and it has none, or it has none and others get to it."""
     values, prefix = spec["values"], spec["prefix"]
     if values.get(prefix + "admin_password_set") and inst.current_version() is None:
         yield Refused(
@@ -3348,6 +3349,20 @@ def host_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
             "true",
             "install it, set the password, then say so; for a new host among others, in its host_vars",
         )
+    proxy = spec.get("proxy")
+    if proxy and not values.get(prefix + "admin_password_set") and "$dls_portal" in (read_proc(proxy) or ""):
+        yield Refused(
+            prefix + "admin_password_set",
+            "must be true where a proxy on the host lets administrators to the portal",
+            "false, and {}".format(proxy),
+            "run the site playbook, which closes the proxy first, or remove it with the uninstall playbook",
+        )
+
+
+def host_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
+    """What keeps this host from becoming what the variables say."""
+    values, prefix = spec["values"], spec["prefix"]
+    yield from password_problems(spec, inst)
     yield from family_problems()
     if os.uname().machine != "x86_64":
         yield Refused("processor", "must be x86_64, as the vendor's archive is", os.uname().machine, "use another host")
@@ -3604,8 +3619,7 @@ def answered(text: str, code: int) -> int:
 def report(problem: Problem, options: argparse.Namespace) -> int:
     """Print a problem, with --json also on standard output; returns its exit code."""
     if options.json:
-        got = None if problem.got is None else str(problem.got)
-        answered(json.dumps({"error": dict(problem.as_dict(), got=got)}), problem.code)
+        answered(json.dumps({"error": problem.as_dict()}), problem.code)
     print(printable(str(problem)), file=sys.stderr)
     return problem.code
 

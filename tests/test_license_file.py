@@ -80,6 +80,7 @@ def test_what_is_no_date_is_not_called_one() -> None:
         (b"LicenseId: 1\n" + NEW_NAMES.encode(), "must have one value for LicenseId, got '1' and '100028117'"),
         (b"\x7fELF\x02\x01" + bytes(100), "must be text with line ends LF or CRLF, got the control character"),
         (b"\x89PNG\r\n\x1a\n", "must be UTF-8 text, got another byte at 0"),
+        (b"$ANSIBLE_VAULT;1.1;AES256\n3135\n", "must be a license file, got one that Ansible Vault has encrypted"),
         (NEW_NAMES.encode("utf-16"), "must be UTF-8 text, got UTF-16"),
         (NEW_NAMES.replace("\n", "\r").encode(), "must be text with line ends LF or CRLF"),
         (

@@ -61,7 +61,7 @@ class Pair:
             for mode, port in ports.items()
         }
 
-    def play(self, name: str, *options: str, environment: dict[str, str] | None = None) -> play.Result:
+    def play(self, name: str | Path, *options: str, environment: dict[str, str] | None = None) -> play.Result:
         inventory = self.root / "hosts.yml"
         inventory.write_text(yaml.safe_dump({"dls": {"hosts": self.hosts, "vars": self.shared}}))
         return play.run(name, inventory, *options, quiet=True, environment=environment)

@@ -84,7 +84,7 @@ def told(error: Exception, command: str, as_json: bool) -> Told:
         problem = Problem(command, "must not fail", f"{type(error).__name__}: {error}", hint)
     if as_json:
         with contextlib.suppress(OSError):  # what failed may be standard output itself
-            click.echo(json.dumps({"error": problem.as_dict()}, default=str))
+            click.echo(json.dumps({"error": problem.as_dict()}))
     return Told(str(problem), getattr(problem, "code", EXIT_FAILED))
 
 

@@ -100,6 +100,9 @@ def _status_problems(file: LicenseFile, what: str) -> Iterator[Refused]:
 
 
 def _text(data: bytes, what: str) -> str:
+    if data.startswith(b"$ANSIBLE_VAULT;"):
+        hint = "give it decrypted: ansible-vault view FILE | dlskit license check -"
+        raise Refused(what, "must be a license file", "one that Ansible Vault has encrypted", hint)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise Refused(what, "must be UTF-8 text", "UTF-16", _FORM_HINT)
     try:

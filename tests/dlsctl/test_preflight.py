@@ -55,6 +55,30 @@ def test_host_on_which_everything_is_right_has_no_problems(spec: dict[str, Any])
     assert texts(spec) == []
 
 
+@pytest.mark.parametrize("entry", ["main", "verify", "licenses"])
+def test_damaged_index_of_the_licence_files_is_a_problem_like_others(
+    spec: dict[str, Any], site: Site, entry: str
+) -> None:
+    path = site.root / "lib/licenses/index.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("damaged")
+    answer = json.loads(json.dumps(dlsctl.preflight(spec | {"entry": entry})))
+    assert [problem["what"] for problem in answer["problems"]][:1] == [str(path)]
+    assert dlsctl.preflight(spec | {"entry": "uninstall"})["problems"] == []
+
+
+def test_a_server_without_a_password_is_refused_behind_a_proxy_whose_portal_is_open(
+    spec: dict[str, Any], tmp_path: Path
+) -> None:
+    spec["proxy"] = str(tmp_path / "dls.conf")
+    assert texts(spec) == []
+    Path(spec["proxy"]).write_text("    return 403;\n")
+    assert texts(spec) == []
+    Path(spec["proxy"]).write_text("    if ($dls_portal = 0) {\n")
+    (text,) = texts(spec)
+    assert text.startswith("dls_server_admin_password_set: must be true where a proxy on the host lets administrators")
+
+
 PATH_RULE = "must be an absolute path, without spaces, percent signs, quotes, braces, ';', $, '..' or a trailing slash"
 FILE_RULE = "must have a file, an absolute path on the control node or one that begins with ~,"
 NAME_RULE = "must have a file named with letters, digits, blanks and ._()+@-, 127 at most,"

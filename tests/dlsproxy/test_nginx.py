@@ -70,8 +70,11 @@ class Front:
     https: int
     process: subprocess.Popen[bytes] | None = None
 
-    def configure(self, **changes: Any) -> str:
-        """Render, with the logs in the folder; returns what nginx -t says, nothing where it finds nothing."""
+    def configure(self, others: str = "", **changes: Any) -> str:
+        """Render, with the logs in the folder; returns what nginx -t says, nothing where it finds nothing.
+
+        others: what other files of this nginx have in its http context.
+        """
         pair = issue("dls", NAME)
         (self.folder / "certificate.pem").write_text(pair.pem)
         (self.folder / "key.pem").write_text(pair.key)
@@ -93,7 +96,8 @@ class Front:
         text = render("dls-proxy.conf.j2", **variables | changes).replace("/var/log/nginx", str(self.folder))
         temporary = "".join(f"{kind}_temp_path {self.folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi"))
         temporary += "".join(f"{kind}_temp_path {self.folder}/{kind};" for kind in ("uwsgi", "scgi"))
-        main = f"daemon off; pid {self.folder}/pid; events {{}} http {{ {temporary} include {self.folder}/dls.conf; }}"
+        http = f"{temporary} {others} include {self.folder}/dls.conf;"
+        main = f"daemon off; pid {self.folder}/pid; events {{}} http {{ {http} }}"
         (self.folder / "dls.conf").write_text(text)
         (self.folder / "nginx.conf").write_text(main)
         done = subprocess.run([*self.command, "-t", "-q"], capture_output=True, text=True, check=False)
@@ -116,14 +120,15 @@ class Front:
     def ask(self, method: str, target: str, body: bytes = b"", **how: Any) -> tuple[int, str, bytes]:
         """Send a request exactly as written, as a stranger and over TLS unless `how` says other.
 
-        source: the address it comes from. tls: whether over https. host: the Host header. Returns status, head, body.
+        source: the address it comes from. tls: whether over https. host: the Host header. more: further header lines.
+        Returns status, head, body.
         """
         source, tls, host = how.get("source", "127.0.0.9"), how.get("tls", True), how.get("host", NAME)
         with socket.create_connection(("127.0.0.1", self.https if tls else self.http), 5, (source, 0)) as raw:
             context = ssl.create_default_context()
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             stream = context.wrap_socket(raw, server_hostname=NAME) if tls else raw
-            length = f"Content-Length: {len(body)}\r\n" if body else ""
+            length = how.get("more", "") + (f"Content-Length: {len(body)}\r\n" if body else "")
             head = f"{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{length}lts-time: 7\r\n\r\n"
             stream.sendall(head.encode() + body)
             answer = b""
@@ -204,6 +209,15 @@ def test_portal_answers_administrators_over_https_only(front: Front) -> None:
     assert front.upstream.seen == [("GET", "/page/index.html")]
     assert front.ask("GET", "/dls/page/index.html", source="127.0.0.1", tls=False)[0] == 403
     assert len(front.upstream.seen) == 1
+
+
+def test_nobody_becomes_an_administrator_by_a_header_that_another_site_has_nginx_believe(front: Front) -> None:
+    front.start(others="set_real_ip_from 127.0.0.0/8; real_ip_header X-Forwarded-For;")
+    claim = "X-Forwarded-For: {}\r\n"
+    assert front.ask("GET", "/dls/page/index.html", more=claim.format("127.0.0.1"))[0] == 403
+    assert front.ask("GET", "/dls/page/index.html", source="127.0.0.1", more=claim.format("192.0.2.1"))[0] == 403
+    assert front.upstream.seen == []
+    assert front.ask("GET", "/dls/page/index.html", source="127.0.0.1")[0] == 400
 
 
 def test_portal_is_closed_to_all_until_its_password_is_set(front: Front) -> None:

@@ -15,42 +15,45 @@ import pytest
 import yaml
 from testinfra.host import Host  # type: ignore[import-untyped]
 
+from dlskit.inventory import read_host
+from dlskit.lines import line_of
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @functools.cache
 def read_inventory(inventory: str) -> dict[str, dict[str, Any]]:
-    """The variables of every host in an Ansible inventory."""
+    """The variables of every host in an Ansible inventory, templates as they are written."""
     command = [sys.executable, "-m", "ansible", "inventory", "--list", "--inventory", inventory]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     hosts: dict[str, dict[str, Any]] = json.loads(run.stdout)["_meta"]["hostvars"]
     return hosts
 
 
-def documented_data_port(version: str) -> int:
-    """The data port of the newest release line that is not newer than version."""
-    wanted = [int(part) for part in version.split(".")]
-    lines = [yaml.safe_load(path.read_text()) for path in (ROOT / "src" / "dlskit" / "vendor").glob("*.yml")]
-    port: int = max((line for line in lines if line["since"] <= wanted), key=lambda line: line["since"])["data_port"]
-    return port
+@functools.cache
+def resolved(inventory: str, name: str, role: str) -> dict[str, Any]:
+    """Those of a role's variables that the inventory sets for a host, as Ansible resolves them."""
+    entries = yaml.safe_load((ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text())["argument_specs"]
+    names = {option for entry in entries.values() for option in entry["options"]}
+    return dict(read_host(inventory, name, tuple(names), None, ask_vault=False).variables)
 
 
 def values_of(host: Host, request: pytest.FixtureRequest, role: str) -> dict[str, Any]:
     """A role's variables for this host: defaults, then the inventory; names without the prefix. address: the host's."""
-    inventory = read_inventory(request.config.getoption("--ansible-inventory"))
+    inventory = request.config.getoption("--ansible-inventory")
+    hosts = read_inventory(inventory)
     name = host.backend.get_hostname()
-    (own,) = [facts for key, facts in inventory.items() if name in (key, facts.get("ansible_host"))]
-    values = {**yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text()), **own}
-    prefix = role + "_"
-    ours = {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
-    return {"address": own.get("ansible_host", name), **ours}
+    ((key, own),) = [(key, own) for key, own in hosts.items() if name in (key, own.get("ansible_host"))]
+    defaults = yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text())
+    values = {**defaults, **resolved(inventory, key, role)}
+    return {"address": own.get("ansible_host", name), **{key.removeprefix(role + "_"): values[key] for key in values}}
 
 
 @pytest.fixture
 def expected(host: Host, request: pytest.FixtureRequest) -> dict[str, Any]:
     """The variables of role dls_server for this host."""
     values = values_of(host, request, "dls_server")
-    values.setdefault("data_port", documented_data_port(values["version"]))
+    values.setdefault("data_port", line_of(values["version"]).facts["data_port"])
     return values
 
 

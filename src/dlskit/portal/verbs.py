@@ -283,6 +283,7 @@ def keys(portal: Portal, project: str | None, out: Path, urls: Mapping[str, str]
     if out.is_file() and out.read_text(encoding="utf-8") == text and out.stat().st_mode & 0o077 == 0:
         return Answer(False, f"{out} holds these keys", facts)
     if not dry_run:
+        out.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_whole(out, text, 0o600)
     return Answer(True, f"{'would write' if dry_run else 'wrote'} {len(facts['projects'])} to {out}", facts)
 
