@@ -150,6 +150,6 @@ def test_templates_use_plain_jinja_and_no_facts() -> None:
 def test_vendor_data_of_every_line_has_the_same_keys(path: Path) -> None:
     line = yaml.safe_load(path.read_text())
     facts = ["since", "documented", "server_port", "data_port", "health_path", "client_paths", "license_file", "linux"]
-    assert list(line) == facts
+    assert list(line) == [*facts, "portal"]
     assert path.stem == ".".join(map(str, line["since"]))
     assert list(line["linux"]) == ["packages", "mode", "user_prefix", "argv"]
