@@ -661,8 +661,7 @@ def host_problems(proxy: Proxy, dump: Tuple[int, str]) -> Iterator[Problem]:
             yield taken_port("{}{}_port".format(PREFIX, protocol), port, owner)
     path = proxy.configuration["path"]
     if os.path.lexists(path) and not proxy.is_configured():
-        hint = "move it away"
-        yield Refused(path, "must be a file that this role has written", "another one", hint)
+        yield Refused(path, "must be a file that this role has written", "another one", "move it away")
     yield from nginx_problems(proxy, dump)
     yield from site_problems(proxy, sites_of(dump[1]))
 
