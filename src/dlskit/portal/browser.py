@@ -49,7 +49,7 @@ def running(path: str) -> Iterator[Browser]:
     require_playwright()
     from playwright.sync_api import Error, sync_playwright  # noqa: PLC0415 - an extra, and 0.1 s
 
-    for name in ("DEBUG", "PWDEBUG"):
+    for name in ("DEBUG", "DEBUGP", "PWDEBUG"):
         os.environ.pop(name, None)  # they have Playwright print what it types, passwords too
     with sync_playwright() as playwright:
         try:
