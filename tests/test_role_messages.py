@@ -23,7 +23,13 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "a refusal in the look at the server": (
         "dls_server/tasks/linux/judge.yml",
-        {"__dls_server_preflight": REFUSED, "__dls_server_needs_archive": False, "__dls_server_archive_check": {}},
+        {
+            "__dls_server_preflight": REFUSED,
+            "__dls_server_needs_archive": False,
+            "__dls_server_archive_check": {},
+            "__dls_server_needs_licenses": False,
+            "__dls_server_license_verdict": {"problems": []},
+        },
         "x: must be a regular file",
     ),
     "a kill in the look at the proxy": (
