@@ -191,7 +191,7 @@ def test_a_standby_that_does_not_reach_its_main_is_reported(pair: Pair) -> None:
     finally:
         pair.shell("lab-standby", f"ip route del unreachable {address}")
     assert "standby: must refuse clients with error 100 while the main works, got error 101 HINT: the standby" in text
-    assert f"must reach {pair.main_url}: from this host it gives [Errno 113] No route to host; check dls_server_admin" in text
+    assert f"must reach {pair.main_url}: from this host it gives [Errno 113] No route to host; check dls" in text
     call = until(
         lambda: call if (call := pair.call(pair.standby_url, pair.standby_url)).who == "refused" else None, NOTICE
     )
