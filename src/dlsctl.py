@@ -3846,7 +3846,7 @@ def verb_identity(options: argparse.Namespace) -> Answer:
         "drift": drift,
         "in_sight": in_sight,
         "hidden": hidden,
-        "problems": [drift_problem(change).as_dict() for change in drift],
+        "problems": [str(drift_problem(change)) for change in drift],
     }
     return (EXIT_DIFFERS if drift or hidden else EXIT_OK), answer, "\n".join(lines)
 

@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dlsctl import Refused, shown, write_atomic
+from dlsctl import UUID_FORM, Refused, shown, write_atomic
 from dlskit import minisign
 from dlskit.files import printable, read_file
 
@@ -48,7 +48,7 @@ class Server(NamedTuple):
 # What a field of a server must look like: the pattern, the rule in words.
 _FORMS = {
     "host": (r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}", "must be letters, digits, dots, dashes and underscores"),
-    "uuid": (r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", "must be as the portal's home page shows it"),
+    "uuid": (UUID_FORM, "must be as the portal's home page shows it"),
     "mode": ("|".join(MODES), f"must be one of {', '.join(MODES)}"),
     "version": (r"([0-9]+(\.[0-9]+){1,3})?", "must be a version such as 2.4.11"),
     "license_id": (r"([0-9]{1,20})?", "must be digits"),

@@ -222,6 +222,9 @@ def test_identity_keeps_the_uuid_that_it_was_told_first(site: Site) -> None:
     done = site.call("identity", "--uuid", other, check=False)
     assert done.returncode == dlsctl.EXIT_DIFFERS
     assert f"uuid: must stay {uuid}, to which the vendor binds the licence, got {other}" in done.stdout
+    answer = json.loads(site.call("identity", "--uuid", other, "--json", check=False).stdout)
+    assert answer["changed"] is False
+    assert answer["problems"][0].startswith(f"uuid: must stay {uuid}")
     assert site.ask("identity")["recorded"]["uuid"] == uuid
     assert site.call("identity", "--uuid", "1234", check=False).returncode == dlsctl.EXIT_REFUSED
 

@@ -3,11 +3,14 @@
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dlskit.portal import items
+from dlsctl import Problem
+from dlskit.portal import items, verbs
 from dlskit.portal.items import CRITICAL, OK, WARNING, Item
+from dlskit.probe import sdk
 
 TODAY = date(2026, 11, 25)
 CELLS = {
@@ -100,13 +103,21 @@ def test_metrics_leave_out_what_is_not_known_and_escape_what_would_end_a_label()
     ]
 
 
-def test_file_is_put_into_place_whole_with_its_mode_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+def test_key_is_put_into_place_whole_with_its_mode_and_leaves_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = sdk.key(["https://dls.example/"])
+    shown = verbs.Project("Scanners", "1", (), key)
+    monkeypatch.setattr(verbs, "read_projects", lambda portal: [shown])
+    monkeypatch.chdir(tmp_path)
     target = tmp_path / "keys"
     target.write_text("old")
     target.chmod(0o644)
-    items.write_whole(target, "new", 0o600)
-    assert (target.read_text(), target.stat().st_mode & 0o777) == ("new", 0o600)
-    with pytest.raises(UnicodeEncodeError):
-        items.write_whole(target, "\ud800", 0o600)
+    portal: Any = None  # not asked: its projects are known
+    assert verbs.keys(portal, "Scanners", Path("keys"), {}, dry_run=False).changed
+    assert (target.read_text(), target.stat().st_mode & 0o777) == (key + "\n", 0o600)
+    monkeypatch.setattr(verbs, "read_projects", lambda portal: [shown._replace(key="DLS2?")])
+    with pytest.raises(Problem):
+        verbs.keys(portal, "Scanners", Path("keys"), {}, dry_run=False)
     assert [path.name for path in tmp_path.iterdir()] == ["keys"]
-    assert target.read_text() == "new"
+    assert target.read_text() == key + "\n"

@@ -430,6 +430,7 @@ def items_command(  # noqa: PLR0913, PLR0917 - one parameter an option
     """
     import time  # noqa: PLC0415
 
+    from dlsctl import write_atomic  # noqa: PLC0415
     from dlskit.portal import items, verbs  # noqa: PLC0415
 
     target = common.target()
@@ -438,7 +439,8 @@ def items_command(  # noqa: PLR0913, PLR0917 - one parameter an option
     counted = [item for item in read if item.id not in ignore]
     state, reason = items.state(counted, warn_days, critical_days)
     if textfile:
-        items.write_whole(Path(textfile), items.metrics(target.name, read, time.time()), 0o644)
+        metrics = items.metrics(target.name, read, time.time())
+        write_atomic(str(Path(textfile).absolute()), metrics.encode(), 0o644)
     if as_json:
         click.echo(json.dumps({"changed": False, "state": state, "reason": reason, "items": items.as_dicts(read)}))
     else:

@@ -54,7 +54,6 @@ _KEYS: dict[str, tuple[type, Any]] = {
     "ssh": (dict, {}),
     "port": (int, 0),
     "version": (str, ""),
-    "mode": (str, ""),
     "password": (str, None),
     "urls": (dict, {}),
     "alerts": (dict, {}),
@@ -81,7 +80,7 @@ def read(data: bytes) -> Settings:
         raise Refused("settings", "must be a JSON object", "something else", _HINT) from None
     value = _checked("settings", document, _KEYS)
     _check_values(value)
-    variables = {f"dls_server_{key}": value[key] or None for key in ("version", "port", "mode")}
+    variables = {f"dls_server_{key}": value[key] or None for key in ("version", "port")}
     host = Host(value["name"], value["connection"], value["ssh"], variables, {})
     if not value["password"]:
         hint = "put it into a vaulted file of the inventory"

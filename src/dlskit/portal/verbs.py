@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dlsctl import STANDBY_REFUSES, Problem, Refused, client_answer, url_parts
+from dlsctl import STANDBY_REFUSES, Problem, Refused, client_answer, url_parts, write_atomic
 from dlskit import license_file, license_key
 from dlskit.portal import evidence
-from dlskit.portal.items import Item, item_of, today, write_whole
+from dlskit.portal.items import Item, item_of, today
 from dlskit.portal.pages import Portal
 
 UUID = re.compile(r"\b[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}\b")
@@ -284,7 +284,7 @@ def keys(portal: Portal, project: str | None, out: Path, urls: Mapping[str, str]
         return Answer(False, f"{out} holds these keys", facts)
     if not dry_run:
         out.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_whole(out, text, 0o600)
+        write_atomic(str(out.absolute()), text.encode(), 0o600)
     return Answer(True, f"{'would write' if dry_run else 'wrote'} {len(facts['projects'])} to {out}", facts)
 
 
