@@ -1,12 +1,17 @@
 """One site for the tests of this folder: set up once by the site playbook, at its most talkative, and watched."""
 
+import contextlib
+import http.client
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import threading
+import time
+import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +26,7 @@ from tests.site import watch
 from tests.standin.portal import license_text
 
 MAIN, STANDBY = "lab-main", "lab-standby"
+KINDS = ("http", "https")
 PROJECT = "Scanners"
 PASSWORD = "portal-canary-5d20"
 ALERTS: dict[str, Any] = {
@@ -36,7 +42,10 @@ TALKATIVE = {"ANSIBLE_NOCOLOR": "1"}
 
 @dataclass
 class Site:
-    """A pair of servers behind TLS, and all that was said while it was set up."""
+    """A pair of servers behind TLS, and all that was said while it was set up.
+
+    portal_seen: when the control node, in an administrators' network, first saw a portal page, by URL.
+    """
 
     lab: hosts.Lab
     folder: Path
@@ -44,6 +53,7 @@ class Site:
     certificates: dict[str, str]
     authority: str
     output: str = ""
+    portal_seen: dict[str, float] = field(default_factory=dict)
     first: play.Result | None = None
     second: play.Result | None = None
 
@@ -90,8 +100,12 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     found = write_inventory(lab, folder)
     stop = threading.Event()
     watched: set[bytes] = set()
-    watcher = threading.Thread(target=keep_looking, args=(watched, stop))
-    watcher.start()
+    threads = [threading.Thread(target=keep_looking, args=(watched, stop))]
+    threads += [
+        threading.Thread(target=scan, args=(host.address, found.portal_seen, stop)) for host in found.hosts.values()
+    ]
+    for thread in threads:
+        thread.start()
     try:
         for name in found.hosts:
             copy = (Path(watch.__file__)).read_text()
@@ -102,7 +116,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         found.second = play.succeed(found.play("provision"), "provision again")
     finally:
         stop.set()
-        watcher.join()
+        for thread in threads:
+            thread.join()
     (folder / "watched").write_bytes(b"\n".join(watched))
     yield found
     if "DLS_LAB_KEEP" not in os.environ:
@@ -113,6 +128,17 @@ def keep_looking(watched: set[bytes], stop: threading.Event) -> None:
     """Collect what processes of the control node bear on their command lines."""
     while not stop.wait(0.05):
         watch.look(watched)
+
+
+def scan(address: str, seen: dict[str, float], stop: threading.Event) -> None:
+    """Ask for the portal in every way from outside the host, and note when each first shows it."""
+    context = ssl._create_unverified_context()  # noqa: S323 - what is looked for is a page, whoever shows it
+    urls = [f"http://{address}:48080/page/index.html", *(f"{kind}://{address}/dls/page/index.html" for kind in KINDS)]
+    while not stop.wait(0.1):
+        for url in urls:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                urllib.request.urlopen(url, timeout=0.3, context=context).close()  # noqa: S310 - http or https
+                seen.setdefault(url, time.time())
 
 
 def write_inventory(lab: hosts.Lab, folder: Path) -> Site:
@@ -150,7 +176,8 @@ def write_inventory(lab: hosts.Lab, folder: Path) -> Site:
             "dls_server_keys_dir": str(folder / "keys"),
             "dls_server_probe": [],
             "dls_proxy_server_names": [address[name]],
-            "dls_proxy_protocols": ["http", "https"],
+            "dls_proxy_protocols": list(KINDS),
+            "dls_proxy_admin_networks": ["10.0.0.0/8"],
         }
         for name, mode in ((MAIN, "main"), (STANDBY, "standby"))
     }

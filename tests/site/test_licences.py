@@ -88,7 +88,17 @@ def test_verify_tells_what_clients_get_from_both_servers(pair: Site) -> None:
 
 
 @BOTH
-def test_nobody_was_let_in_before_the_password_was_set(pair: Site, name: str) -> None:
+def test_an_administrator_sees_the_portal_only_after_its_password_is_set_and_only_over_tls(
+    pair: Site, name: str
+) -> None:
+    record = float(pair.shell(name, "stat -c %.9Y /opt/dls/kit/admin-password-set"))
+    seen = {url: when for url, when in pair.portal_seen.items() if pair.hosts[name].address in url}
+    assert list(seen) == [f"https://{pair.hosts[name].address}/dls/page/index.html"]
+    assert min(seen.values()) > record
+
+
+@BOTH
+def test_the_first_visit_is_recorded_for_root_alone_and_without_the_password(pair: Site, name: str) -> None:
     record = pair.shell(name, "stat -c '%a %U %G' /opt/dls/kit/admin-password-set")
     assert record == "600 root root\n"
     assert PASSWORD not in pair.shell(name, "cat /opt/dls/kit/admin-password-set")

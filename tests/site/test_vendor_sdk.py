@@ -72,13 +72,13 @@ def test_probe_finds_the_pair_as_clients_do_and_what_is_wrong_with_it(pair: Site
     command = ["probe", pair.url(MAIN), pair.url(STANDBY), "--json", "--sdk", "--sdk-python", str(python)]
     ca = pair.folder / "authority.pem"
     ca.write_text(pair.authority)
-    run = CliRunner().invoke(main, [*command, "--ca-file", str(ca)])
+    run = CliRunner().invoke(main, [*command, "--admin", "--ca-file", str(ca)])  # as the control node is one
     told = json.loads(run.output)
     assert [item for item in told["findings"] if item["verdict"] != "ok"] == []
     assert run.exit_code == 0
     assert [item["check"] for item in told["findings"]].count("sdk") == 4
 
-    run = CliRunner().invoke(main, [*command[:4], "--admin"])
+    run = CliRunner().invoke(main, command[:4])
     failed = {
         (item["check"], item["target"]) for item in json.loads(run.output)["findings"] if item["verdict"] == "failed"
     }
