@@ -12,7 +12,7 @@ from typing import Any
 import click
 import yaml
 
-from dlsctl import Problem
+from dlsctl.problems import Problem
 from tests.checkout import play, site
 from tests.lab import engine, hosts
 

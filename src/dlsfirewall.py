@@ -17,7 +17,10 @@ import subprocess
 import xml.etree.ElementTree
 from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
-from dlsctl import Problem, Refused, network_of, read_bytes, set_hint, unit_properties, write_atomic
+from dlsctl.files import read_bytes, write_atomic
+from dlsctl.host import unit_properties
+from dlsctl.problems import Problem, Refused
+from dlsctl.values import network_of, set_hint
 
 VARIABLE = "dls_proxy_firewall"
 NETWORKS = "dls_proxy_client_networks"

@@ -21,42 +21,26 @@ import time
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import dlsfirewall
-from dlsctl import (
-    EXIT_OK,
-    EXIT_REFUSED,
-    PATH_RULE,
-    Answer,
-    Problem,
-    Refused,
-    Spec,
-    existing_parent,
-    family_problems,
+from dlsctl.cli import Answer, perform
+from dlsctl.deployment import Spec, is_as_expected
+from dlsctl.files import existing_parent, read_bytes, read_tail, write_atomic
+from dlsctl.host import (
     has_systemd,
-    is_as_expected,
-    is_plain_path,
-    look_at_packages,
-    network_of,
-    one_line,
-    os_family,
     parent_of,
-    perform,
     port_owner,
     process_ages,
     process_name,
-    read_bytes,
     read_proc,
-    read_tail,
     run,
-    set_hint,
     systemctl,
-    taken_port,
     unit_properties,
-    url_parts,
-    value_rule,
-    variable_problems,
     wait_until,
-    write_atomic,
 )
+from dlsctl.packages import look_at_packages, os_family
+from dlsctl.pair import url_parts
+from dlsctl.preflight import family_problems, taken_port
+from dlsctl.problems import EXIT_OK, EXIT_REFUSED, Problem, Refused, one_line
+from dlsctl.values import PATH_RULE, is_plain_path, network_of, set_hint, value_rule, variable_problems
 
 PREFIX = "dls_proxy_"
 SERVER_PORTS = ("dls_server_port", "dls_server_data_port")

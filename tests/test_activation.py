@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlsctl import Refused
+from dlsctl.problems import Refused
 from dlskit import minisign
 from dlskit.cli import main
 
@@ -179,7 +179,7 @@ def test_signature_of_another_key_names_both_keys(tmp_path: Path) -> None:
     sheet = request(tmp_path / "sheets", *theirs.sign_options())[0]
     done = run("verify-request", "--public-key", ours.public, sheet)
     assert done.exit_code == 6
-    identifiers = [keys.public.read_text().split("\n")[0].split()[-1] for keys in (ours, theirs)]
+    identifiers = [keys.public.read_text().split("\n")[0].split()[-1].zfill(16) for keys in (ours, theirs)]
     assert "must be a signature of the key {}, got one of the key {}".format(*identifiers) in done.stderr
 
 

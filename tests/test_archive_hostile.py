@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dlsctl import Refused
+from dlsctl.problems import Refused
 from dlskit.archive import inspect
 from tests.archives import hostile
 from tests.archives import rawtar as tar

@@ -11,19 +11,20 @@ import dlsctl
 from tests.archives import rawtar as tar
 from tests.archives.cases import CASES
 
-SOURCE = Path(dlsctl.__file__)
+SOURCES = Path(dlsctl.__file__).parents[1]
 PROGRAM = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import dlsctl
+from dlsctl.archives import read_tar, unpack_tar
+from dlsctl.problems import Refused
 into, *paths = sys.argv[2:]
-good = dlsctl.read_tar(paths[0])
-print(good.version, len(dlsctl.unpack_tar(paths[0], into, good)))
+good = read_tar(paths[0])
+print(good.version, len(unpack_tar(paths[0], into, good)))
 for path in paths[1:]:
     try:
-        dlsctl.read_tar(path)
+        read_tar(path)
         print("passed")
-    except dlsctl.Refused as problem:
+    except Refused as problem:
         print(problem.rule)
 """
 
@@ -58,7 +59,7 @@ def test_reads_unpacks_and_refuses_alike_on_old_pythons(python: str | None, tmp_
         paths.append(str(path))
     (tmp_path / "into").mkdir()
     (tmp_path / "program.py").write_text(PROGRAM)
-    command = [python, str(tmp_path / "program.py"), str(SOURCE.parent), str(tmp_path / "into"), str(good), *paths]
+    command = [python, str(tmp_path / "program.py"), str(SOURCES), str(tmp_path / "into"), str(good), *paths]
     run = subprocess.run(command, capture_output=True, text=True, check=False, env={"LC_ALL": "C"})
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == ["2.4.11 10", *(case.rule for case in hostile.values())]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import dlsctl
-from dlsctl import ArchiveLimits, Member, Refused
+from dlsctl.archives import PLATFORM_FILES, ArchiveLimits, Member, installed_members
+from dlsctl.problems import Refused
 from dlskit.archive import inspect, pin
 from tests.archives import rawtar as tar
 from tests.archives import rawzip as zp
@@ -64,13 +64,13 @@ def test_reads_what_ordinary_tools_write_as_tar(form: int, top: str, tmp_path: P
         folder = tarfile.TarInfo(top)
         folder.type, folder.mode = tarfile.DIRTYPE, 0o755
         archive.addfile(folder)
-        for name in (*dlsctl.PLATFORM_FILES["linux_x64"], "dls-2.4.11.jar", long_name):
+        for name in (*PLATFORM_FILES["linux_x64"], "dls-2.4.11.jar", long_name):
             member = tarfile.TarInfo(f"{top}/{name}")
             member.size, member.mtime = len(SCRIPT), 1_700_000_000
             archive.addfile(member, io.BytesIO(SCRIPT))
     found = inspect(written(tmp_path, target.getvalue()))
     assert (found.version, found.top) == ("2.4.11", "" if top == "." else "dls-linux")
-    assert long_name in [member.path for member in dlsctl.installed_members(found)]
+    assert long_name in [member.path for member in installed_members(found)]
 
 
 def test_reads_what_ordinary_tools_write_as_zip(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dlsctl import Member, Problem, Refused, read_tar, unpack_tar
+from dlsctl.archives import Member, read_tar, unpack_tar
+from dlsctl.problems import Problem, Refused
 from tests.archives import rawtar as tar
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-import dlsctl
+from dlsctl.packages import FAMILIES, os_family
+from tests.dlsctl.replacing import replace
 
 ROLES = Path(__file__).parents[1] / "roles"
 
@@ -19,7 +20,7 @@ def read(role: Path, family: str) -> dict[str, Any]:
 
 def test_every_family_of_dlsctl_has_its_values_with_the_same_keys() -> None:
     for role in sorted(ROLES.iterdir()):
-        names = {family: list(read(role, family)) for family in dlsctl.FAMILIES}
+        names = {family: list(read(role, family)) for family in FAMILIES}
         assert len(set(map(tuple, names.values()))) == 1, (role.name, names)
 
 
@@ -36,8 +37,8 @@ def test_every_family_of_dlsctl_has_its_values_with_the_same_keys() -> None:
 def test_family_is_told_from_os_release(
     monkeypatch: pytest.MonkeyPatch, system: dict[str, str], family: str | None
 ) -> None:
-    monkeypatch.setattr(dlsctl, "os_release", lambda: system)
-    assert dlsctl.os_family() == family
+    replace(monkeypatch, "os_release", lambda: system)
+    assert os_family() == family
 
 
 def test_no_task_file_is_included_by_the_name_of_an_entry_point() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import dlsfirewall
-from dlsctl import Problem, Refused
+from dlsctl.problems import Problem, Refused
 from dlsfirewall import Command, Opening, Settings, Write
 
 Host = Callable[..., "Answers"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dlsctl import Refused
+from dlsctl.problems import Refused
 from tests.checkout import play, suite
 from tests.lab import hosts, images
 from tests.lab.__main__ import images_of, on_platform

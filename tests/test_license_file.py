@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dlsctl import Refused
+from dlsctl.problems import Refused
 from dlskit import license_file
 from dlskit.cli import main
 from dlskit.commands.license import as_dict, rows

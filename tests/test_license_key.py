@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlsctl import Refused
+from dlsctl.problems import Refused
 from dlskit import license_key
 from dlskit.cli import main
 

@@ -33,7 +33,7 @@ def test_every_file_and_playbook_that_the_documents_name_is_there() -> None:
 
 
 def test_the_manual_of_dlsctl_names_every_exit_code_as_the_program_does() -> None:
-    shell = (ROOT / "src/dlsctl.py").read_text()
+    shell = (ROOT / "src/dlsctl/__init__.py").read_text()
     codes = re.findall(r"^    (\d)  ", shell.split('"""')[1], re.MULTILINE)
     assert codes == re.findall(r"^\| (\d) \|", (ROOT / "docs/dlsctl.md").read_text(), re.MULTILINE)
 

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-import dlsctl
+from dlsctl.installation import Installation
+from dlsctl.processes import server_processes
 from tests.checkout import play
 from tests.dlsctl import tiny
 from tests.dlsctl.conftest import free_port
@@ -74,7 +75,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     }
     yield Machine(tmp_path, variables)
     settings = json.loads((tmp_path / "etc/dlsctl.json").read_text()) if (tmp_path / "etc/dlsctl.json").exists() else {}
-    for pid in dlsctl.server_processes(dlsctl.Installation(settings)) if settings else []:
+    for pid in server_processes(Installation(settings)) if settings else []:
         os.kill(pid, signal.SIGKILL)
 
 

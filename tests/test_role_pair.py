@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-import dlsctl
+from dlsctl.installation import Installation
+from dlsctl.processes import server_processes
 from tests.checkout import play, site
 from tests.checkout.paths import ROOT
 from tests.dlsctl import tiny
@@ -94,7 +95,7 @@ class Pair:
 def pair(tmp_path: Path) -> Iterator[Pair]:
     yield Pair(tmp_path)
     for config in tmp_path.glob("*/etc/dlsctl.json"):
-        for pid in dlsctl.server_processes(dlsctl.Installation(json.loads(config.read_text()))):
+        for pid in server_processes(Installation(json.loads(config.read_text()))):
             os.kill(pid, signal.SIGKILL)
 
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from dlsctl import EXIT_DIFFERS, Problem
+from dlsctl.problems import EXIT_DIFFERS, Problem
 from dlskit import spec
 from tests.checkout import generate
 from tests.checkout.generate import ROOT, generated_files, stale_files

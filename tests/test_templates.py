@@ -12,7 +12,8 @@ import jsonschema
 import pytest
 import yaml
 
-import dlsctl
+from dlsctl.configuration import DLS_JSON_SCHEMA
+from dlsctl.installation import Installation
 
 ROOT = Path(__file__).parents[1]
 UNIT = "dynamsoft-dls.service.j2"
@@ -131,12 +132,12 @@ def test_dls_json_names_main_and_standby_as_the_vendor_documents(mode: str, serv
     urls = {"dls_server_main_url": "https://m.example/dls/", "dls_server_standby_url": "http://s.example/d'<&>/"}
     rendered = json.loads(render("dls.json.j2", dls_server_mode=mode, **urls))
     assert rendered == {"servers": servers}
-    jsonschema.validate(rendered, dlsctl.DLS_JSON_SCHEMA)
+    jsonschema.validate(rendered, DLS_JSON_SCHEMA)
 
 
 def test_dlsctl_json_holds_every_setting_of_an_installation() -> None:
     settings = json.loads(render("dlsctl.json.j2"))
-    assert vars(dlsctl.Installation(settings))["health_timeout"] == 120
+    assert vars(Installation(settings))["health_timeout"] == 120
     assert (settings["port"], settings["data_port"]) == (48080, 30201)
 
 

@@ -13,7 +13,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dlsctl import UUID_FORM, Refused, shown, write_atomic
+from dlsctl.files import write_atomic
+from dlsctl.identity import UUID_FORM
+from dlsctl.problems import Refused, shown
 from dlskit import minisign
 from dlskit.files import printable, read_file
 

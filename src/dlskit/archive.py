@@ -16,8 +16,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import dlsctl
-from dlsctl import DAMAGED_HINT, DEFAULT_LIMITS, FETCH_HINT, Archive, ArchiveLimits, Member, Meter, Progress, Refused
+from dlsctl.archives import (
+    DAMAGED_HINT,
+    DEFAULT_LIMITS,
+    FETCH_HINT,
+    Archive,
+    ArchiveLimits,
+    Member,
+    Meter,
+    Progress,
+    archive_name,
+    check_members,
+    identify,
+    open_archive,
+    read_tar,
+)
+from dlsctl.problems import Refused, shown
 
 _PIECE = 1 << 18  # bytes handled at a time
 _LONGEST_DIRECTORY = 64 << 20  # bytes of a central directory: some 500 for each of the members allowed by default
@@ -48,14 +62,14 @@ def inspect(path: str | Path, limits: ArchiveLimits = DEFAULT_LIMITS, progress: 
     all. Raises Refused when the archive is damaged, breaks a rule, outgrows `limits` or is not a DLS release.
     """
     path = os.fspath(path)
-    with dlsctl.open_archive(path) as file:
+    with open_archive(path) as file:
         magic = file.read(4)
     if magic[:2] == _GZIP_MAGIC:
-        return dlsctl.read_tar(path, limits, progress)
+        return read_tar(path, limits, progress)
     if magic == _ZIP_MAGIC:
         return read_zip(path, limits, progress)
-    got = f"a file that begins with {dlsctl.shown(magic)}" if magic else "an empty file"
-    raise Refused(dlsctl.archive_name(path), "must be a .tar.gz or a .zip", got, DAMAGED_HINT)
+    got = f"a file that begins with {shown(magic)}" if magic else "an empty file"
+    raise Refused(archive_name(path), "must be a .tar.gz or a .zip", got, DAMAGED_HINT)
 
 
 def pin(path: str | Path, limits: ArchiveLimits = DEFAULT_LIMITS, progress: Progress | None = None) -> Pin:
@@ -70,8 +84,8 @@ def read_zip(path: str, limits: ArchiveLimits = DEFAULT_LIMITS, progress: Progre
     Local headers must say what the central directory says, and headers, contents and directory must fill the file
     without a gap: then every reader sees the same members. Raises Refused.
     """
-    name = dlsctl.archive_name(path)
-    with dlsctl.open_archive(path) as file:
+    name = archive_name(path)
+    with open_archive(path) as file:
         sha256, size = _file_sha256(file, progress)
         reader = _Zip(file, name, limits)
         entries, directory = reader.entries(size)
@@ -82,8 +96,8 @@ def read_zip(path: str, limits: ArchiveLimits = DEFAULT_LIMITS, progress: Progre
             members.append(member)
         if position != directory:
             raise reader.refuse("must be one zip file with nothing before, between or after its parts", "a gap")
-    dlsctl.check_members(members, windows=True, archive=name)
-    platform, version, top = dlsctl.identify(members, path)
+    check_members(members, windows=True, archive=name)
+    platform, version, top = identify(members, path)
     if platform != "win_x64":
         raise reader.refuse("must hold a Windows release: Linux releases come as .tar.gz", platform)
     return Archive(path, platform, version, top, sha256, size, members)
@@ -124,7 +138,7 @@ class _Zip:
         return Refused(self.archive, rule, got, hint)
 
     def refuse_member(self, name: str | bytes, rule: str, got: object = None, hint: str = FETCH_HINT) -> Refused:
-        return Refused(f"{self.archive}, member {dlsctl.shown(name)}", rule, got, hint)
+        return Refused(f"{self.archive}, member {shown(name)}", rule, got, hint)
 
     def entries(self, size: int) -> tuple[list[_Entry], int]:
         """Return the members in the order of their content, and where the central directory starts."""

@@ -72,7 +72,7 @@ class Told(click.ClickException):
 
 def told(error: Exception, command: str, as_json: bool) -> Told:
     """Return what to tell a person about an error; `as_json` also prints it to standard output for a script."""
-    from dlsctl import EXIT_FAILED, Problem  # noqa: PLC0415 - only a failing run pays for the import
+    from dlsctl.problems import EXIT_FAILED, Problem  # noqa: PLC0415 - only a failing run pays for the import
 
     if isinstance(error, Problem):
         problem = error

@@ -6,7 +6,7 @@ import stat
 import sys
 from pathlib import Path
 
-from dlsctl import Refused, shown
+from dlsctl.problems import Refused, shown
 
 STDIN = "-"
 

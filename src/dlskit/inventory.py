@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dlsctl import Problem, Refused
+from dlsctl.problems import Problem, Refused
 
 READER = Path(__file__).with_name("inventory_reader.py")
 

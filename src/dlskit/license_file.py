@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import NamedTuple
 
-from dlsctl import Refused, shown
+from dlsctl.problems import Refused, shown
 from dlskit.files import printable, read_file
 from dlskit.lines import lines
 

@@ -14,7 +14,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from dlsctl import EXIT_DIFFERS, Problem, Refused, shown, url_parts
+from dlsctl.pair import url_parts
+from dlsctl.problems import EXIT_DIFFERS, Problem, Refused, shown
 from dlskit.files import printable
 from dlskit.lines import lines
 

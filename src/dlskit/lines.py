@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from dlsctl import Refused
+from dlsctl.problems import Refused
 
 FOLDER = Path(__file__).with_name("vendor")
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from dlsctl import Refused
+from dlsctl.problems import Refused
 from dlskit.files import printable
 
 SUFFIX = ".minisig"

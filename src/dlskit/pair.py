@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlsctl import STANDBY_REFUSES, Problem
+from dlsctl.pair import STANDBY_REFUSES
+from dlsctl.problems import Problem
 
 
 @dataclass(frozen=True)

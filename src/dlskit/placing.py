@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dlsctl import Refused
+from dlsctl.problems import Refused
 from dlskit import license_file
 from dlskit.files import printable
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from dlsctl import Problem
+from dlsctl.problems import Problem
 
 SPEC_PATH = "meta/argument_specs.yml"
 DEFAULTS_PATH = "defaults/main.yml"

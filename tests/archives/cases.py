@@ -4,15 +4,15 @@ import gzip
 import struct
 from dataclasses import dataclass
 
-import dlsctl
-from dlsctl import ArchiveLimits
+import dlsctl.problems
+from dlsctl.archives import DAMAGED_HINT, DEFAULT_LIMITS, FETCH_HINT, LIMIT_HINT, OLD_HINT, ArchiveLimits
 from tests.archives import rawtar as tar
 from tests.archives import rawzip as zp
 
 TOP = b"dls-linux/"
 LINUX_NAME = "dynamsoft_dls-linux_x64-v2.4.11.tar.gz"
 WINDOWS_NAME = "dynamsoft_dls-win_x64-v2.4.11.zip"
-FETCH, DAMAGED, LIMIT = dlsctl.FETCH_HINT, dlsctl.DAMAGED_HINT, dlsctl.LIMIT_HINT
+FETCH, DAMAGED, LIMIT = FETCH_HINT, DAMAGED_HINT, LIMIT_HINT
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Case:
     got: str | None = None
     member: str | None = None
     hint: str = FETCH
-    limits: ArchiveLimits = dlsctl.DEFAULT_LIMITS
+    limits: ArchiveLimits = DEFAULT_LIMITS
     name: str = ""
 
 
@@ -64,17 +64,17 @@ PATHS = {
     "up": in_tar(TOP + b"../../etc/cron.d/x", "must not have '..' in its path"),
     "up after the dot of tar -C": in_tar(b"./../x", "must not have '..' in its path", shown="'../x'"),
     "long part": in_tar(
-        TOP + b"n" * 256, "must have parts of at most 255 bytes", shown=dlsctl.shown("dls-linux/" + "n" * 256)
+        TOP + b"n" * 256, "must have parts of at most 255 bytes", shown=dlsctl.problems.shown("dls-linux/" + "n" * 256)
     ),
     "long path": in_tar(
         TOP + b"n" * 250 + b"/" + b"/".join([b"n" * 250] * 4),
         "must have a path of at most 1024 bytes",
-        shown=dlsctl.shown("dls-linux/" + "/".join(["n" * 250] * 5)),
+        shown=dlsctl.problems.shown("dls-linux/" + "/".join(["n" * 250] * 5)),
     ),
     "long path on Windows": in_zip(
         zp.Entry(b"/".join([b"n" * 90] * 2)),
         "must have a path of at most 180 bytes",
-        shown=dlsctl.shown("/".join(["n" * 90] * 2)),
+        shown=dlsctl.problems.shown("/".join(["n" * 90] * 2)),
     ),
     "Windows character": in_zip(zp.Entry(b"a*b"), 'must not use < > : " | ? *, which Windows forbids'),
     "Windows stream": in_zip(zp.Entry(b"dls.json:x"), 'must not use < > : " | ? *, which Windows forbids'),
@@ -122,7 +122,7 @@ TREES = {
         zp.Entry(b"l", b"startup.bat", mode=zp.LINK | 0o777), "must not be a link: a Windows release has none"
     ),
 }
-LAYOUT_HINT = dlsctl.OLD_HINT
+LAYOUT_HINT = OLD_HINT
 RELEASES = {
     "no release": Case(
         tar.packed([tar.file(b"x/readme")]), "must be a DLS release, with dls-<version>.jar at the top", "none"

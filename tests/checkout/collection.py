@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dlsctl import Problem
+from dlsctl.problems import Problem
 from tests.checkout import local_demo, play, site
 from tests.checkout.paths import CACHE, ROOT
 

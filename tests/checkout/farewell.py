@@ -4,7 +4,7 @@ import re
 
 import click
 
-from dlsctl import Problem
+from dlsctl.problems import Problem
 
 _UUID = re.compile(r"\b[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}\b")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from dlsctl import EXIT_DIFFERS
+from dlsctl.problems import EXIT_DIFFERS
 from dlskit import spec
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import yaml
 
-from dlsctl import Problem, Refused
+from dlsctl.problems import Problem, Refused
 from tests.checkout import farewell, play, site
 from tests.checkout.paths import ROOT
 

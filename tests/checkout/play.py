@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlsctl import Problem
+from dlsctl.problems import Problem
 from tests.checkout.paths import CACHE, PLAYBOOKS, ROOT
 
 # Only what changed or failed; a skipped or unchanged task is one line less.

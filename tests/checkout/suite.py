@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from dlsctl import Problem
+from dlsctl.problems import Problem
 from tests.checkout import collection
 from tests.checkout.paths import CACHE, ROOT
 from tests.lab import engine, images

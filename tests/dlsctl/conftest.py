@@ -14,8 +14,12 @@ from typing import Any
 
 import pytest
 
-import dlsctl
+from dlsctl.cli import main
+from dlsctl.installation import Installation
+from dlsctl.processes import server_processes
 from tests.dlsctl import tiny
+from tests.dlsctl.program import program
+from tests.dlsctl.replacing import replace
 
 LINE = {
     "argv": [
@@ -60,8 +64,8 @@ class Site:
         return self.home / "releases" / "2.4.11"
 
     @property
-    def installation(self) -> dlsctl.Installation:
-        return dlsctl.Installation(self.settings)
+    def installation(self) -> Installation:
+        return Installation(self.settings)
 
     def configure(self, **changes: Any) -> None:
         self.settings |= changes
@@ -69,7 +73,7 @@ class Site:
 
     def call(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run dlsctl as a person would."""
-        command = [sys.executable, dlsctl.__file__, words[0], "--config", str(self.config), *words[1:]]
+        command = [sys.executable, str(program()), words[0], "--config", str(self.config), *words[1:]]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         if check and done.returncode:
             raise AssertionError(f"dlsctl {words}: exit {done.returncode}\n{done.stdout}{done.stderr}")
@@ -86,12 +90,12 @@ class Site:
 
     def kill(self) -> None:
         """End whatever the installation has left running."""
-        for pid in dlsctl.server_processes(self.installation):
+        for pid in server_processes(self.installation):
             os.kill(pid, signal.SIGKILL)
 
     def apply(self) -> int:
         """Apply in this process, where a test can replace parts of dlsctl; returns the exit code."""
-        code: int = dlsctl.main(["apply", "--config", str(self.config), "--version", "2.4.11"])
+        code: int = main(["apply", "--config", str(self.config), "--version", "2.4.11"])
         return code
 
     def deploy(self, **archive: Any) -> None:
@@ -127,5 +131,5 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def no_server(site: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
     """The site, whose server is never started: for what happens to files only."""
     for name, value in (("start", True), ("stop", True), ("wait_healthy", 0.0), ("is_running", False)):
-        monkeypatch.setattr(dlsctl, name, lambda inst, value=value: value)
+        replace(monkeypatch, name, lambda inst, value=value: value)
     return site

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import dlsctl
+from dlsctl.configuration import DLS_JSON_SCHEMA, schema_errors
+from dlsctl.launch import startup_with_ports
+from dlsctl.problems import EXIT_REFUSED, Refused
 from tests.dlsctl.conftest import LINE, Site
 
 MAIN = ["self", "https://standby.example/dls/"]
@@ -92,7 +94,7 @@ def test_bad_servers_never_replace_a_working_file(
     assert site.apply() == 0
     before = (site.release / "dls.json").read_bytes()
     own(site, servers)
-    assert site.apply() == dlsctl.EXIT_REFUSED
+    assert site.apply() == EXIT_REFUSED
     assert message in capsys.readouterr().err
     assert (site.release / "dls.json").read_bytes() == before
 
@@ -102,7 +104,7 @@ def test_dls_json_that_is_no_json_is_refused_and_kept(no_server: Site, capsys: p
     site.install()
     (site.release / "dls.json").write_text("{broken")
     own(site, MAIN)
-    assert site.apply() == dlsctl.EXIT_REFUSED
+    assert site.apply() == EXIT_REFUSED
     assert "must be JSON" in capsys.readouterr().err
     assert (site.release / "dls.json").read_text() == "{broken"
 
@@ -116,8 +118,8 @@ JSON = st.recursive(
 
 @given(JSON | st.fixed_dictionaries({"servers": st.lists(JSON, max_size=3), "serverMode": JSON}))
 def test_schema_checker_agrees_with_jsonschema(value: Any) -> None:
-    valid = jsonschema.Draft7Validator(dlsctl.DLS_JSON_SCHEMA).is_valid(value)
-    assert (dlsctl.schema_errors(dlsctl.DLS_JSON_SCHEMA, value) == []) == valid
+    valid = jsonschema.Draft7Validator(DLS_JSON_SCHEMA).is_valid(value)
+    assert (schema_errors(DLS_JSON_SCHEMA, value) == []) == valid
 
 
 @pytest.mark.parametrize(
@@ -132,12 +134,12 @@ def test_schema_checker_agrees_with_jsonschema(value: Any) -> None:
     ],
 )
 def test_ports_are_set_in_the_start_script(script: bytes, ports: tuple[int, int], result: bytes) -> None:
-    assert dlsctl.startup_with_ports(script, *ports, LINE) == result
+    assert startup_with_ports(script, *ports, LINE) == result
 
 
 def test_ports_of_a_start_script_without_the_option_cannot_be_changed() -> None:
-    with pytest.raises(dlsctl.Refused, match="must hold --server"):
-        dlsctl.startup_with_ports(b"java -jar x.jar", 8080, 30201, LINE)
+    with pytest.raises(Refused, match="must hold --server"):
+        startup_with_ports(b"java -jar x.jar", 8080, 30201, LINE)
 
 
 def test_edited_start_script_counts_neither_as_state_nor_as_damage(no_server: Site) -> None:

@@ -13,9 +13,21 @@ from typing import Any
 
 import pytest
 
-import dlsctl
+import dlsctl.files
+import dlsctl.state
+from dlsctl.cli import main
+from dlsctl.files import Entry, hashed, write_atomic
+from dlsctl.installation import Installation
+from dlsctl.launch import vendor_command
+from dlsctl.problems import EXIT_BLOCKED, EXIT_FAILED, EXIT_REFUSED
+from dlsctl.processes import is_running
+from dlsctl.releases import point_current
+from dlsctl.service import log_tail, wait_healthy
+from dlsctl.uninstall import save_state
 from tests.dlsctl import tiny
 from tests.dlsctl.conftest import Site
+from tests.dlsctl.program import program
+from tests.dlsctl.replacing import replace
 
 NOBODY = 65534
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be misled into another user's files")
@@ -42,7 +54,7 @@ def test_what_is_no_file_of_sane_size_is_refused_at_once(site: Site, name: str, 
     make(site.release / name)
     (site.root / "etc/dls.json").write_text('{"servers": ["self", "https://standby.example/dls/"]}')
     done = site.call("apply", "--version=2.4.11", check=False)
-    assert done.returncode == dlsctl.EXIT_REFUSED
+    assert done.returncode == EXIT_REFUSED
     assert f"{site.release / name}: must " in done.stderr
     assert "HINT: " in done.stderr
 
@@ -67,10 +79,10 @@ def test_damaged_record_never_gives_a_traceback(
 ) -> None:
     site = no_server
     site.install()
-    dlsctl.point_current(site.installation, "2.4.11")
+    point_current(site.installation, "2.4.11")
     (site.home / name).write_text(content, "latin-1")
     for verb in ("status", "state", "verify", "version", "identity", "start", "stop", "apply", "uninstall"):
-        code = dlsctl.main([verb, "--config", str(site.config)])
+        code = main([verb, "--config", str(site.config)])
         told = capsys.readouterr()
         assert "must know what it meets" not in told.err, told.err
         assert code == 0 or told.out or "HINT: " in told.err
@@ -80,7 +92,7 @@ def test_journal_that_cannot_be_read_blocks_and_says_so(site: Site) -> None:
     site.install()
     (site.home / "kit/journal.json").write_text('{"verb": ')
     done = site.call("stop", check=False)
-    assert done.returncode == dlsctl.EXIT_BLOCKED
+    assert done.returncode == EXIT_BLOCKED
     assert "must say what an earlier run has begun" in done.stderr
 
 
@@ -88,8 +100,8 @@ def test_names_of_files_cannot_steer_a_terminal_or_stop_the_list(site: Site) -> 
     site.install()
     (site.release / os.fsdecode(b"bad\xff\x1b[31m\nmodified  startup.sh")).write_text("x")
     (site.release / "\u00fc").write_text("x")
-    command = [sys.executable, dlsctl.__file__, "state", "--config", str(site.config)]
-    dlsctl.point_current(site.installation, "2.4.11")
+    command = [sys.executable, str(program()), "state", "--config", str(site.config)]
+    point_current(site.installation, "2.4.11")
     done = subprocess.run(command, capture_output=True, check=True, env=os.environ | {"PYTHONIOENCODING": "ascii"})
     assert len(done.stdout.splitlines()) == 2
     assert b"\x1b" not in done.stdout
@@ -98,8 +110,8 @@ def test_names_of_files_cannot_steer_a_terminal_or_stop_the_list(site: Site) -> 
 
 def test_reader_that_stops_reading_is_no_error(site: Site) -> None:
     site.install()
-    dlsctl.point_current(site.installation, "2.4.11")
-    command = f"{sys.executable} {dlsctl.__file__} identity --config {site.config}"
+    point_current(site.installation, "2.4.11")
+    command = f"{sys.executable} {program()} identity --config {site.config}"
     done = subprocess.run(
         ["sh", "-c", f"{{ sleep 1; {command}; echo $? >&2; }} | true"], capture_output=True, check=False
     )
@@ -108,26 +120,26 @@ def test_reader_that_stops_reading_is_no_error(site: Site) -> None:
 
 @pytest.mark.parametrize("words", ["identity", "identity --json", "start", "start --json"])
 def test_full_disk_behind_standard_output_gives_no_traceback(site: Site, words: str) -> None:
-    command = f"{sys.executable} {dlsctl.__file__} {words} --config {site.config} >/dev/full"
+    command = f"{sys.executable} {program()} {words} --config {site.config} >/dev/full"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
-    assert (done.returncode, "Traceback" in done.stderr) == (dlsctl.EXIT_FAILED, False)
+    assert (done.returncode, "Traceback" in done.stderr) == (EXIT_FAILED, False)
     assert "must " in done.stderr
 
 
 def test_huge_log_is_read_from_its_end(site: Site) -> None:
     site.install()
-    dlsctl.point_current(site.installation, "2.4.11")
+    point_current(site.installation, "2.4.11")
     with (site.release / "server.log").open("wb") as stream:
         stream.seek(1 << 40)
         stream.write(b"\nthe end\n")
-    assert dlsctl.log_tail(site.installation, 1) == ["the end"]
+    assert log_tail(site.installation, 1) == ["the end"]
 
 
 def test_pipe_with_the_name_of_a_log_is_passed_over(site: Site) -> None:
     site.install()
-    dlsctl.point_current(site.installation, "2.4.11")
+    point_current(site.installation, "2.4.11")
     os.mkfifo(site.release / "server.log")
-    assert dlsctl.log_tail(site.installation, 5) == []
+    assert log_tail(site.installation, 5) == []
 
 
 def swap(site: Site, monkeypatch: pytest.MonkeyPatch, function: str) -> Path:
@@ -137,7 +149,7 @@ def swap(site: Site, monkeypatch: pytest.MonkeyPatch, function: str) -> Path:
     (secrets / "x").write_text("secret")
     (site.release / "data").mkdir()
     (site.release / "data/x").write_text("mine")
-    real = getattr(dlsctl, function)
+    real = getattr(dlsctl.files, function)
 
     def late(*words: str) -> object:
         if str(words[-1]).endswith("/x") and not (site.release / "data").is_symlink():
@@ -145,7 +157,7 @@ def swap(site: Site, monkeypatch: pytest.MonkeyPatch, function: str) -> Path:
             (site.release / "data").symlink_to(secrets)
         return real(*words)
 
-    monkeypatch.setattr(dlsctl, function, late)
+    replace(monkeypatch, function, late)
     return secrets
 
 
@@ -154,8 +166,8 @@ def test_link_put_in_place_of_a_folder_does_not_lead_state_elsewhere(
 ) -> None:
     site.install()
     swap(site, monkeypatch, "sha256_file")
-    entries = {entry["path"]: entry for entry in dlsctl.state(site.installation, "2.4.11")}
-    assert entries["data/x"]["sha256"] == dlsctl.hashed("mine")
+    entries = {entry["path"]: entry for entry in dlsctl.state.state(site.installation, "2.4.11")}
+    assert entries["data/x"]["sha256"] == hashed("mine")
 
 
 def test_link_put_in_place_of_a_folder_does_not_get_secrets_into_the_saved_state(
@@ -163,16 +175,16 @@ def test_link_put_in_place_of_a_folder_does_not_get_secrets_into_the_saved_state
 ) -> None:
     site.install()
     swap(site, monkeypatch, "open_regular")
-    real = dlsctl.state
+    real = dlsctl.state.state
 
-    def state(inst: dlsctl.Installation, version: str) -> list[dlsctl.Entry]:
+    def state(inst: Installation, version: str) -> list[Entry]:
         entries = real(inst, version)
         (site.release / "data").unlink()
         (site.release / "moved").rename(site.release / "data")
         return entries
 
-    monkeypatch.setattr(dlsctl, "state", state)
-    saved = dlsctl.save_state(site.installation, "2.4.11")
+    replace(monkeypatch, "state", state)
+    saved = save_state(site.installation, "2.4.11")
     with tarfile.open(str(saved)) as tar:
         content = tar.extractfile("state/data/x")
         assert content
@@ -204,7 +216,7 @@ def test_uninstall_refuses_a_release_whose_record_is_gone(site: Site) -> None:
     site.deploy()
     (site.home / "kit/releases/2.4.11.json").unlink()
     done = site.call("uninstall", check=False)
-    assert (done.returncode, (site.release / "data/store.log").exists()) == (dlsctl.EXIT_REFUSED, True)
+    assert (done.returncode, (site.release / "data/store.log").exists()) == (EXIT_REFUSED, True)
     assert "must have its record" in done.stderr
     site.call("uninstall", "--purge")
 
@@ -218,14 +230,14 @@ def test_server_runs_again_when_the_new_configuration_cannot_be_written(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "dls.json")
 
-    monkeypatch.setattr(dlsctl, "write_release_file", full)
-    assert site.apply() == dlsctl.EXIT_FAILED
-    assert dlsctl.is_running(site.installation)
+    replace(monkeypatch, "write_release_file", full)
+    assert site.apply() == EXIT_FAILED
+    assert is_running(site.installation)
 
 
 def test_state_that_cannot_be_read_in_full_is_not_told_in_part(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
     site.install()
-    dlsctl.point_current(site.installation, "2.4.11")
+    point_current(site.installation, "2.4.11")
     hidden = site.release / "data"
     hidden.mkdir()
     hidden.chmod(0)
@@ -235,13 +247,13 @@ def test_state_that_cannot_be_read_in_full_is_not_told_in_part(site: Site, capfd
     if child == 0:
         if os.geteuid() == 0:
             os.setuid(65534)
-        code = dlsctl.main(["state", "--config", str(site.config)])
+        code = main(["state", "--config", str(site.config)])
         sys.stderr.flush()
         os._exit(code)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     hidden.chmod(0o755)
     said = capfd.readouterr().err
-    assert code == dlsctl.EXIT_FAILED
+    assert code == EXIT_FAILED
     assert "must be accessible, got Permission denied" in said
     assert "HINT: run it as root" in said
 
@@ -249,10 +261,10 @@ def test_state_that_cannot_be_read_in_full_is_not_told_in_part(site: Site, capfd
 def test_interrupt_is_told_in_words(site: Site) -> None:
     site.configure(launch="direct")
     site.install(tiny.build(site.root, status=503))
-    dlsctl.point_current(site.installation, "2.4.11")
+    point_current(site.installation, "2.4.11")
     site.call("start", "--no-wait")
     process = subprocess.Popen(
-        [sys.executable, dlsctl.__file__, "health", "--timeout=20", "--config", str(site.config)],
+        [sys.executable, str(program()), "health", "--timeout=20", "--config", str(site.config)],
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -285,7 +297,7 @@ def test_full_disk_names_the_file_leaves_no_half_and_does_not_keep_the_server_fr
     done = site.call("apply", check=False)
     assert f"{small_disk}/kit/edits.json: must be accessible, got No space left on device" in done.stderr
     assert list(small_disk.rglob("*.dlsctl-new")) == []
-    assert dlsctl.is_running(site.installation)
+    assert is_running(site.installation)
     assert site.ask("uninstall")["saved"]
     assert [path.name for path in small_disk.iterdir()] == ["fill"]
 
@@ -299,11 +311,11 @@ def test_server_runs_on_when_its_state_cannot_be_saved(site: Site, small_disk: P
         while True:
             stream.write(bytes(4096))
     done = site.call("uninstall", check=False)
-    assert done.returncode == dlsctl.EXIT_FAILED
+    assert done.returncode == EXIT_FAILED
     assert "must be accessible, got No space left on device" in done.stderr
     assert list((small_disk / "backups").iterdir()) == []
     assert (site.release / "data/licence").exists()
-    assert dlsctl.is_running(site.installation)
+    assert is_running(site.installation)
 
 
 @ROOT_ONLY
@@ -316,20 +328,20 @@ def test_root_does_not_run_a_start_script_that_the_server_s_user_has_changed(sit
     if verb == "start":
         site.call("stop")
     done = site.call(verb, check=False)
-    assert done.returncode == dlsctl.EXIT_REFUSED
+    assert done.returncode == EXIT_REFUSED
     assert "because root runs it, got another content\nHINT: " in done.stderr
     assert not (site.release / "pwned").exists()
-    assert dlsctl.is_running(site.installation) is (verb != "start")
+    assert is_running(site.installation) is (verb != "start")
 
 
 @ROOT_ONLY
 def test_start_script_that_is_replaced_after_the_check_is_not_run(site: Site) -> None:
     site.deploy()
-    command = dlsctl.vendor_command(site.installation, site.installation.release())
+    command = vendor_command(site.installation, site.installation.release())
     (site.release / "startup.sh").write_text("#!/bin/sh\ntouch pwned\n")
     site.call("stop")
     subprocess.run(command, cwd=site.release, check=True, stdout=subprocess.DEVNULL)
-    dlsctl.wait_healthy(site.installation)
+    wait_healthy(site.installation)
     assert not (site.release / "pwned").exists()
 
 
@@ -339,7 +351,7 @@ def test_start_script_can_still_be_edited_after_an_edit_was_killed_half_way(
 ) -> None:
     site.deploy()
 
-    real = dlsctl.write_atomic
+    real = write_atomic
 
     def dying(path: str, *words: Any) -> None:
         if path.endswith("startup.sh"):
@@ -349,7 +361,7 @@ def test_start_script_can_still_be_edited_after_an_edit_was_killed_half_way(
     for port in (1, 2):
         site.configure(port=site.settings["port"] + port)
         with monkeypatch.context() as patch:
-            patch.setattr(dlsctl, "write_atomic", dying)
+            replace(patch, "write_atomic", dying)
             site.apply()
     site.call("apply")
     assert f"--server.port={site.settings['port']}" in (site.release / "startup.sh").read_text()

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-import dlsctl
+from dlsctl.journal import locked
+from dlsctl.problems import EXIT_BLOCKED, EXIT_BUSY, EXIT_REFUSED, Refused
+from dlsctl.releases import install
 from tests.dlsctl import tiny
 from tests.dlsctl.conftest import LINE, Site
+from tests.dlsctl.replacing import replace
 
 
 def test_install_unpacks_without_the_top_folder_and_records_a_manifest(site: Site) -> None:
@@ -55,7 +58,7 @@ def test_install_refuses_another_archive_than_was_pinned(site: Site, sha256: str
         f"--line={json.dumps(LINE)}",
         check=False,
     )
-    assert done.returncode == dlsctl.EXIT_REFUSED
+    assert done.returncode == EXIT_REFUSED
     assert message in done.stderr
     assert "HINT: " in done.stderr
     assert list((site.home / "releases").iterdir()) == []
@@ -64,35 +67,35 @@ def test_install_refuses_another_archive_than_was_pinned(site: Site, sha256: str
 def test_install_refuses_another_archive_for_an_installed_version(site: Site) -> None:
     site.install()
     done = site.install(tiny.build(site.root, before="pass  # another build"), check=False)
-    assert done.returncode == dlsctl.EXIT_REFUSED
+    assert done.returncode == EXIT_REFUSED
     assert "must come from the archive it was installed from" in done.stderr
 
 
 def test_install_refuses_a_disk_that_is_too_small(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dlsctl, "free_bytes", lambda path: 0)
+    replace(monkeypatch, "free_bytes", lambda path: 0)
     archive = tiny.build(site.root)
-    with dlsctl.locked(site.installation), pytest.raises(dlsctl.Refused, match="MiB free"):
-        dlsctl.install(site.installation, str(archive), tiny.sha256(archive), "2.4.11", LINE)
+    with locked(site.installation), pytest.raises(Refused, match="MiB free"):
+        install(site.installation, str(archive), tiny.sha256(archive), "2.4.11", LINE)
 
 
 def test_failed_install_leaves_no_trace(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*words: Any) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(dlsctl, "unpack_tar", fails)
+    replace(monkeypatch, "unpack_tar", fails)
     archive = tiny.build(site.root)
-    with dlsctl.locked(site.installation):
+    with locked(site.installation):
         before = snapshot(site.home)
         with pytest.raises(OSError, match="the disk is full"):
-            dlsctl.install(site.installation, str(archive), tiny.sha256(archive), "2.4.11", LINE)
+            install(site.installation, str(archive), tiny.sha256(archive), "2.4.11", LINE)
     assert snapshot(site.home) == before
 
 
 def test_two_at_a_time_are_refused_and_the_holder_is_named(site: Site) -> None:
     site.install()
-    with dlsctl.locked(site.installation):
+    with locked(site.installation):
         done = site.call("stop", check=False)
-    assert done.returncode == dlsctl.EXIT_BUSY
+    assert done.returncode == EXIT_BUSY
     assert f"held by process {os.getpid()}" in done.stderr
 
 
@@ -100,7 +103,7 @@ def test_journal_of_a_newer_dlsctl_blocks_every_change(site: Site) -> None:
     site.install()
     (site.home / "kit/journal.json").write_text('{"verb": "teleport", "facts": {}}')
     done = site.call("stop", check=False)
-    assert done.returncode == dlsctl.EXIT_BLOCKED
+    assert done.returncode == EXIT_BLOCKED
     assert "got teleport" in done.stderr
 
 

@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
-import dlsctl
+import dlsctl.releases
+import dlsctl.uninstall
+from dlsctl.apply import pending_files
+from dlsctl.journal import locked
+from dlsctl.releases import point_current
+from dlsctl.state import state
 from tests.dlsctl import tiny
 from tests.dlsctl.conftest import LINE, Site
 
@@ -53,15 +58,15 @@ def test_killed_install_is_whole_after_the_next_run(site: Site, call: str) -> No
     archive = tiny.build(site.root)
 
     def install() -> None:
-        with dlsctl.locked(site.installation):
-            dlsctl.install(site.installation, str(archive), tiny.sha256(archive), "2.4.11", LINE)
+        with locked(site.installation):
+            dlsctl.releases.install(site.installation, str(archive), tiny.sha256(archive), "2.4.11", LINE)
 
     every_death(install, call)
     install()
     assert [path.name for path in (site.home / "releases").iterdir()] == ["2.4.11"]
     assert not (site.home / "kit/journal.json").exists()
-    dlsctl.point_current(site.installation, "2.4.11")
-    assert dlsctl.state(site.installation) == []
+    point_current(site.installation, "2.4.11")
+    assert state(site.installation) == []
 
 
 @pytest.mark.parametrize("call", FATAL_CALLS)
@@ -77,9 +82,9 @@ def test_killed_apply_is_complete_after_the_next_run(no_server: Site, call: str)
     apply()
     assert json.loads((site.release / "dls.json").read_text())["servers"] == ["self", "http://standby/"]
     assert f"--server.port={site.settings['port']}" in (site.release / "startup.sh").read_text()
-    assert dlsctl.state(site.installation) == []
+    assert state(site.installation) == []
     assert (site.root / "backups").stat().st_mode & 0o777 == 0o700
-    assert dlsctl.pending_files(site.installation, site.installation.release(), str(site.release)) == []
+    assert pending_files(site.installation, site.installation.release(), str(site.release)) == []
 
 
 @pytest.mark.parametrize("call", FATAL_CALLS)
@@ -91,8 +96,8 @@ def test_killed_uninstall_loses_no_state_and_is_complete_after_the_next_run(no_s
 
     def uninstall() -> None:
         if (site.home / "kit").exists():
-            with dlsctl.locked(site.installation):
-                dlsctl.uninstall(site.installation)
+            with locked(site.installation):
+                dlsctl.uninstall.uninstall(site.installation)
 
     every_death(uninstall, call)
     uninstall()

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
-import dlsctl
+from dlsctl.licenses import license_findings, license_index, look_at_licenses, place_licenses
+from dlsctl.problems import EXIT_DIFFERS, EXIT_REFUSED, Refused
 from tests.dlsctl.conftest import Site
+from tests.dlsctl.program import program
+from tests.dlsctl.replacing import replace
 
 UUID = "0A1B2C3D-0A1B-0A1B-0A1B-0A1B2C3D4E5F"
 OTHER_UUID = UUID.replace("0A", "FF")
@@ -30,7 +33,7 @@ def wanted(name: str = "a.lic", content: str = f"LicenseItems:\r\n{SECRET}\r\n",
 
 
 def place(site: Site, *files: dict[str, str]) -> list[str]:
-    return dlsctl.place_licenses(site.installation, files)
+    return place_licenses(site.installation, files)
 
 
 def folder(site: Site) -> Path:
@@ -39,7 +42,7 @@ def folder(site: Site) -> Path:
 
 def looked(site: Site) -> list[dict[str, Any]]:
     inst = site.installation
-    found: list[dict[str, Any]] = dlsctl.look_at_licenses(inst, dlsctl.license_index(inst))
+    found: list[dict[str, Any]] = look_at_licenses(inst, license_index(inst))
     return found
 
 
@@ -96,7 +99,7 @@ def test_run_that_dies_at_any_step_loses_nothing_and_the_next_one_ends_it(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(dlsctl, step, die)
+        replace(patched, step, die)
         with pytest.raises(KeyboardInterrupt):
             place(home, new)
     kept = [path.read_bytes() for path in (folder(home) / "history").glob("*")]
@@ -133,7 +136,7 @@ def test_what_is_wrong_with_a_placed_file_is_named(harm: Any, fault: str, home: 
     harm(folder(home) / "a.lic")
     assert faults(home)["a.lic"] == fault
     done = home.call("licenses", check=False)
-    assert done.returncode == dlsctl.EXIT_DIFFERS
+    assert done.returncode == EXIT_DIFFERS
     assert f"unknown: {fault}\n" in done.stdout
 
 
@@ -151,7 +154,7 @@ def test_link_in_place_of_a_file_is_neither_followed_nor_replaced(home: Site) ->
     place(home)
     (home.root / "elsewhere").write_text("mine")
     (folder(home) / "a.lic").symlink_to(home.root / "elsewhere")
-    with pytest.raises(dlsctl.Refused, match="must be a regular file"):
+    with pytest.raises(Refused, match="must be a regular file"):
         place(home, wanted())
     assert (home.root / "elsewhere").read_text() == "mine"
 
@@ -160,13 +163,13 @@ def test_link_in_place_of_a_file_is_neither_followed_nor_replaced(home: Site) ->
     "name", ["../a.lic", "index.json", "history", ".a", "a/b", "", "a\nb", "a.lic.dlsctl-new", "x" * 128]
 )
 def test_name_that_could_harm_is_refused(name: str, home: Site) -> None:
-    with pytest.raises(dlsctl.Refused, match="must arrive as it was checked"):
+    with pytest.raises(Refused, match="must arrive as it was checked"):
         place(home, wanted(name))
     assert list(folder(home).iterdir()) == []
 
 
 def test_content_that_is_not_what_was_checked_is_refused(home: Site) -> None:
-    with pytest.raises(dlsctl.Refused, match="must arrive as it was checked") as caught:
+    with pytest.raises(Refused, match="must arrive as it was checked") as caught:
         place(home, wanted(sha256="0" * 64))
     assert SECRET not in str(caught.value)
 
@@ -176,7 +179,7 @@ def test_damaged_index_is_refused_with_what_to_do(text: str, home: Site) -> None
     place(home, wanted())
     (folder(home) / "index.json").write_text(text)
     done = home.call("licenses", check=False)
-    assert done.returncode == dlsctl.EXIT_REFUSED
+    assert done.returncode == EXIT_REFUSED
     assert "HINT: " in done.stderr
     (folder(home) / "index.json").unlink()
     assert place(home, wanted()) == ["a.lic"]
@@ -192,13 +195,13 @@ def test_file_goes_to_the_history_when_it_is_forgotten(home: Site) -> None:
     assert home.call("licenses", "--forget", "b.lic").stdout == "b.lic: forgotten\n"
     assert home.call("licenses").stdout == "no licence file is placed\n"
     for name in ("a.lic", "../../etc/passwd", "index.json", "history"):
-        assert home.call("licenses", "--forget", name, check=False).returncode == dlsctl.EXIT_REFUSED
+        assert home.call("licenses", "--forget", name, check=False).returncode == EXIT_REFUSED
 
 
 def findings(site: Site, entries: list[dict[str, str]] | None = None) -> list[str]:
     spec = {"prefix": "dls_server_", "values": {"dls_server_licenses": entries}}
     seen = looked(site)
-    return [str(problem) for problem in dlsctl.license_findings(spec, site.installation, seen)]
+    return [str(problem) for problem in license_findings(spec, site.installation, seen)]
 
 
 def test_server_s_uuid_is_recorded_also_where_it_becomes_known_later_and_another_one_is_found(home: Site) -> None:
@@ -225,7 +228,7 @@ def test_findings_are_about_what_the_inventory_names_where_it_names_any(home: Si
 
 def test_engine_places_files_through_standard_input_and_the_answer_holds_no_content(home: Site) -> None:
     document = json.dumps({"licenses": [wanted()]})
-    command = [sys.executable, dlsctl.__file__, "place", "--json", "--config", str(home.config)]
+    command = [sys.executable, str(program()), "place", "--json", "--config", str(home.config)]
     for changed in (True, False):
         done = subprocess.run(command, input=document, capture_output=True, text=True, check=True)
         assert json.loads(done.stdout)["changed"] is changed

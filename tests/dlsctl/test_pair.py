@@ -13,8 +13,11 @@ from typing import Any
 
 import pytest
 
-import dlsctl
+import dlsctl.cli
+from dlsctl.pair import NOTICE_SECONDS, client_answer, look_at_pair
+from dlsctl.releases import point_current
 from tests.dlsctl.conftest import Site, free_port
+from tests.dlsctl.replacing import replace
 
 MAIN = ["self", "https://standby.example/dls/"]
 
@@ -60,7 +63,7 @@ def serving(port: int = 0) -> Iterator[Server]:
 
 def test_a_client_is_asked_for_as_the_sdks_do() -> None:
     with serving() as server:
-        assert dlsctl.client_answer(server.url.rstrip("/")) == {"error": 101, "status": 400, "text": "error 101"}
+        assert client_answer(server.url.rstrip("/")) == {"error": 101, "status": 400, "text": "error 101"}
         (path,) = server.paths
     folder, _, query = path.partition("?ext=")
     assert folder == "/dls/auth/"
@@ -84,7 +87,7 @@ def test_a_client_is_asked_for_as_the_sdks_do() -> None:
 def test_an_answer_that_no_client_takes_for_an_error_is_none(status: int, body: bytes, text: str) -> None:
     with serving() as server:
         server.status, server.body = status, body
-        assert dlsctl.client_answer(server.url) == {"error": None, "status": status, "text": text}
+        assert client_answer(server.url) == {"error": None, "status": status, "text": text}
 
 
 @pytest.mark.parametrize("start", [b"HTTP/1.1 400 No\r\n\r\n", b"HTTP/1.1 400 No\r\nX: "])
@@ -92,7 +95,7 @@ def test_a_server_that_never_ends_its_answer_is_left_in_time(start: bytes) -> No
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=drip, args=(listener, start), daemon=True).start()
         begun = time.monotonic()
-        answer = dlsctl.client_answer(f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout=0.5)
+        answer = client_answer(f"http://127.0.0.1:{listener.getsockname()[1]}/", timeout=0.5)
     assert answer == {"error": None, "status": None, "text": "timed out"}
     assert time.monotonic() - begun < 2
 
@@ -110,7 +113,7 @@ def drip(listener: socket.socket, start: bytes) -> None:
 def test_what_a_server_says_instead_of_an_answer_is_shown_short_and_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=drip, args=(listener, b"\x1b]0;" + b"A" * 9999 + b"\r\n"), daemon=True).start()
-        text = dlsctl.client_answer(f"http://127.0.0.1:{listener.getsockname()[1]}/")["text"]
+        text = client_answer(f"http://127.0.0.1:{listener.getsockname()[1]}/")["text"]
     assert text.isprintable()
     assert len(text) < 300
 
@@ -124,14 +127,14 @@ def test_what_a_server_says_instead_of_an_answer_is_shown_short_and_in_one_line(
     ],
 )
 def test_a_server_that_cannot_be_asked_gives_the_reason(url: str, text: str) -> None:
-    answer = dlsctl.client_answer(url.format(port=free_port()))
+    answer = client_answer(url.format(port=free_port()))
     assert answer["error"] is None
     assert text in answer["text"]
 
 
 def test_a_certificate_that_nobody_trusts_is_the_reason() -> None:
     with serving() as server:  # plain http is as wrong to TLS as a certificate
-        answer = dlsctl.client_answer(server.url.replace("http:", "https:"))
+        answer = client_answer(server.url.replace("http:", "https:"))
     assert answer["error"] is None
     assert "SSL" in answer["text"]
 
@@ -159,9 +162,9 @@ def test_the_role_is_what_the_release_s_dls_json_says(site: Site, content: str |
 def standby(site: Site, monkeypatch: pytest.MonkeyPatch, main_url: str) -> Iterator[Server]:
     """A running standby of the main at main_url, of which only the client path is there."""
     site.install()
-    dlsctl.point_current(site.installation, "2.4.11")
+    point_current(site.installation, "2.4.11")
     (site.release / "dls.json").write_text(json.dumps({"servers": [main_url, "self"]}))
-    monkeypatch.setattr(dlsctl, "is_running", lambda inst: True)
+    replace(monkeypatch, "is_running", lambda inst: True)
     with serving(site.settings["port"]) as own:
         yield own
 
@@ -171,9 +174,9 @@ def test_a_standby_that_refuses_clients_says_so(
 ) -> None:
     with serving() as main, standby(site, monkeypatch, main.url) as own:
         own.say(100)
-        dlsctl.main(["status", "--config", str(site.config)])
+        dlsctl.cli.main(["status", "--config", str(site.config)])
         assert "; the standby of its pair, which refuses clients" in capsys.readouterr().out
-        assert dlsctl.look_at_pair(site.installation) == {
+        assert look_at_pair(site.installation) == {
             "servers": [main.url, "self"],
             "role": "standby",
             "clients": {"error": 100, "status": 400, "text": "error 100"},
@@ -184,19 +187,19 @@ def test_a_standby_that_refuses_clients_says_so(
 def test_a_standby_is_given_time_to_notice_its_main(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving() as main, standby(site, monkeypatch, main.url) as own:
         threading.Timer(0.5, own.say, [100]).start()
-        assert dlsctl.look_at_pair(site.installation)["clients"]["error"] == 100
+        assert look_at_pair(site.installation)["clients"]["error"] == 100
 
 
 def test_a_standby_that_never_notices_its_main_is_seen_serving(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dlsctl, "NOTICE_SECONDS", 0.3)
+    replace(monkeypatch, "NOTICE_SECONDS", 0.3)
     with serving() as main, standby(site, monkeypatch, main.url):
-        assert dlsctl.look_at_pair(site.installation)["clients"]["error"] == 101
+        assert look_at_pair(site.installation)["clients"]["error"] == 101
 
 
 def test_a_standby_whose_main_does_not_answer_serves_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     with standby(site, monkeypatch, f"http://127.0.0.1:{free_port()}/"):
         begun = time.monotonic()
-        seen = dlsctl.look_at_pair(site.installation)
-        assert time.monotonic() - begun < dlsctl.NOTICE_SECONDS / 2
+        seen = look_at_pair(site.installation)
+        assert time.monotonic() - begun < NOTICE_SECONDS / 2
     assert seen["clients"]["error"] == 101
     assert "refused" in seen["other"]["text"]

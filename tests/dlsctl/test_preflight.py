@@ -12,11 +12,19 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-import dlsctl
+from dlsctl.deployment import as_it_is, prepare
+from dlsctl.installation import Installation
+from dlsctl.journal import locked
+from dlsctl.packages import missing_packages
+from dlsctl.preflight import preflight
+from dlsctl.releases import point_current
 from tests.dlsctl import tiny
 from tests.dlsctl.conftest import Site, free_port
+from tests.dlsctl.program import program
+from tests.dlsctl.replacing import replace
 
 ROLE = Path(__file__).parents[2] / "roles" / "dls_server"
+SOURCES = ROLE.parents[1] / "src"
 OPTIONS = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
 UNINSTALL = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["uninstall"]["options"]
 DEFAULTS = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
@@ -48,7 +56,7 @@ def spec(site: Site) -> dict[str, Any]:
 
 
 def texts(spec: dict[str, Any]) -> list[str]:
-    return [problem["text"] for problem in dlsctl.preflight(spec)["problems"]]
+    return [problem["text"] for problem in preflight(spec)["problems"]]
 
 
 def test_host_on_which_everything_is_right_has_no_problems(spec: dict[str, Any]) -> None:
@@ -62,9 +70,9 @@ def test_damaged_index_of_the_licence_files_is_a_problem_like_others(
     path = site.root / "lib/licenses/index.json"
     path.parent.mkdir(parents=True)
     path.write_text("damaged")
-    answer = json.loads(json.dumps(dlsctl.preflight(spec | {"entry": entry})))
+    answer = json.loads(json.dumps(preflight(spec | {"entry": entry})))
     assert [problem["what"] for problem in answer["problems"]][:1] == [str(path)]
-    assert dlsctl.preflight(spec | {"entry": "uninstall"})["problems"] == []
+    assert preflight(spec | {"entry": "uninstall"})["problems"] == []
 
 
 def test_a_server_without_a_password_is_refused_behind_a_proxy_whose_portal_is_open(
@@ -247,7 +255,7 @@ def test_all_problems_are_reported_at_once(spec: dict[str, Any]) -> None:
 
 
 def test_host_is_looked_at_though_a_variable_is_wrong(spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dlsctl, "memory_mb", lambda: 512)
+    replace(monkeypatch, "memory_mb", lambda: 512)
     spec["values"]["dls_server_port"] = "x"
     assert [text.split(":")[0] for text in texts(spec)] == ["dls_server_port", "memory"]
 
@@ -267,7 +275,7 @@ HOST = [
 def test_host_that_is_not_fit_is_refused(
     spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch, name: str, value: Any, message: str
 ) -> None:
-    monkeypatch.setattr(dlsctl, name, lambda *words: value)
+    replace(monkeypatch, name, lambda *words: value)
     found = texts(spec)
     assert len(found) == 1
     assert message in found[0]
@@ -290,17 +298,17 @@ def test_host_that_is_not_fit_is_refused(
 def test_distribution_is_taken_for_one_of_its_family(
     spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch, identifier: str, like: str, family: str
 ) -> None:
-    monkeypatch.setattr(dlsctl, "os_release", lambda: {"ID": identifier, "ID_LIKE": like})
+    replace(monkeypatch, "os_release", lambda: {"ID": identifier, "ID_LIKE": like})
     assert texts(spec) == []
-    assert dlsctl.preflight(spec)["look"]["family"] == family
+    assert preflight(spec)["look"]["family"] == family
 
 
 def test_host_of_an_unknown_family_is_asked_for_no_package(
     spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dlsctl, "os_release", lambda: {"ID": "arch"})
+    replace(monkeypatch, "os_release", lambda: {"ID": "arch"})
     spec["packages"] = ["net-tools"]
-    look = dlsctl.preflight(spec)["look"]
+    look = preflight(spec)["look"]
     assert (look["family"], look["missing_packages"]) == (None, [])
 
 
@@ -310,7 +318,7 @@ def test_clock_that_is_too_far_off_is_refused(spec: dict[str, Any]) -> None:
 
 
 def test_systemd_is_refused_where_it_does_not_run(spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dlsctl, "has_systemd", lambda: False)
+    replace(monkeypatch, "has_systemd", lambda: False)
     spec["values"]["dls_server_supervisor"] = "systemd"
     assert texts(spec)[0].startswith("dls_server_supervisor: must be none on a host that systemd did not boot")
 
@@ -319,7 +327,7 @@ def test_plain_user_cannot_use_systemd_nor_become_another(
     spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 65534)
-    monkeypatch.setattr(dlsctl, "has_systemd", lambda: True)
+    replace(monkeypatch, "has_systemd", lambda: True)
     spec["values"]["dls_server_supervisor"] = "systemd"
     assert any(
         text.startswith("user: must be root for dls_server_supervisor: systemd, got nobody") for text in texts(spec)
@@ -347,7 +355,7 @@ def test_folder_with_somebody_s_files_is_refused(site: Site, spec: dict[str, Any
 
 def test_other_version_than_the_installed_one_is_refused(site: Site, spec: dict[str, Any]) -> None:
     site.install()
-    dlsctl.point_current(site.installation, "2.4.11")
+    point_current(site.installation, "2.4.11")
     spec["values"]["dls_server_version"] = "2.4.12"
     assert texts(spec)[0].startswith(
         "dls_server_version: must stay 2.4.11 on this host until it is upgraded, got 2.4.12"
@@ -374,17 +382,17 @@ def test_look_says_what_differs_from_what_is_expected(site: Site, spec: dict[str
         {"path": str(other), "mode": "0644", "content": "new"},
         {"path": str(site.root / "unwanted"), "mode": "0644", "content": None},
     ]
-    look = dlsctl.preflight(spec)["look"]
+    look = preflight(spec)["look"]
     assert look["differs"] == [str(other)]
     assert [item["content"] for item in look["files"]] == ["fine", "old", None]
     assert (look["installed"], look["current"], look["healthy"]) == (["2.4.11"], None, False)
     fine.chmod(0o666)
-    assert dlsctl.preflight(spec)["look"]["differs"] == [str(fine), str(other)]
+    assert preflight(spec)["look"]["differs"] == [str(fine), str(other)]
 
 
 def test_look_at_a_blank_host_finds_that_the_user_is_missing(site: Site, spec: dict[str, Any]) -> None:
     spec["values"] |= {"dls_server_launch": "direct", "dls_server_user": "nobody-yet"}
-    assert dlsctl.preflight(spec)["look"]["missing_user"]
+    assert preflight(spec)["look"]["missing_user"]
 
 
 PACKAGE_MANAGERS = [("debian", "dpkg-query", "dpkg"), ("redhat", "rpm", "bash")]
@@ -394,75 +402,75 @@ PACKAGE_MANAGERS = [("debian", "dpkg-query", "dpkg"), ("redhat", "rpm", "bash")]
 def test_missing_packages_are_those_that_the_package_manager_does_not_know_as_installed(
     family: str, program: str, there: str
 ) -> None:
-    if not shutil.which(program) or dlsctl.missing_packages([there], family):
+    if not shutil.which(program) or missing_packages([there], family):
         pytest.skip(f"no packages of {program} are on this machine")
-    assert dlsctl.missing_packages([there, "no-such-package"], family) == ["no-such-package"]
+    assert missing_packages([there, "no-such-package"], family) == ["no-such-package"]
 
 
 def test_answers_of_rpm_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = "bash installed\npackage net-tools is not installed\npackage package is not installed\n"
-    monkeypatch.setattr(dlsctl, "run", lambda argv: (2, answer))
-    assert dlsctl.missing_packages(["bash", "net-tools", "package"], "redhat") == ["net-tools", "package"]
+    replace(monkeypatch, "run", lambda argv: (2, answer))
+    assert missing_packages(["bash", "net-tools", "package"], "redhat") == ["net-tools", "package"]
 
 
 def test_preflight_changes_nothing(site: Site, spec: dict[str, Any]) -> None:
-    dlsctl.preflight(spec)
+    preflight(spec)
     assert not site.home.exists()
 
 
 def test_prepare_writes_what_differs_and_itself_and_can_put_it_back(site: Site, tmp_path: Path) -> None:
-    program, text, gone = tmp_path / "bin/dlsctl", tmp_path / "etc/new.json", tmp_path / "etc/gone"
+    target, text, gone = tmp_path / "bin/dlsctl", tmp_path / "etc/new.json", tmp_path / "etc/gone"
     gone.write_text("old")
     spec: dict[str, Any] = {
         "folders": [str(tmp_path / "bin")],
         "files": [
-            {"path": str(program), "mode": "0755", "self": True},
+            {"path": str(target), "mode": "0755", "self": True},
             {"path": str(text), "mode": "0644", "content": "{}\n"},
             {"path": str(gone), "mode": "0644", "content": None},
         ],
     }
-    before = [dlsctl.as_it_is(item) for item in spec["files"] if isinstance(item, dict) and not item.get("self")]
-    assert dlsctl.prepare(spec, check=True) == [str(path) for path in (program.parent, program, text, gone)]
-    assert not program.exists()
-    dlsctl.prepare(spec, check=False)
-    assert program.read_bytes() == Path(dlsctl.__file__).read_bytes()
-    assert program.stat().st_mode & 0o777 == 0o755
+    before = [as_it_is(item) for item in spec["files"] if isinstance(item, dict) and not item.get("self")]
+    assert prepare(spec, check=True) == [str(path) for path in (target.parent, target, text, gone)]
+    assert not target.exists()
+    prepare(spec, check=False)
+    assert target.read_bytes() == program().read_bytes()
+    assert target.stat().st_mode & 0o777 == 0o755
     assert (text.read_text(), gone.exists()) == ("{}\n", False)
-    assert dlsctl.prepare(spec, check=False) == []
-    dlsctl.prepare({"files": before}, check=False)
+    assert prepare(spec, check=False) == []
+    prepare({"files": before}, check=False)
     assert (text.exists(), gone.read_text()) == (False, "old")
 
 
 def test_program_piped_through_python_can_write_itself_and_takes_no_module_of_the_folder(
     tmp_path: Path,
 ) -> None:
-    program = Path(dlsctl.__file__)
     (tmp_path / "argparse.py").write_text("raise SystemExit('taken')\n")
     document = {
-        "modules": [("dlsctl", program.read_text())],
+        "modules": {str(path.relative_to(SOURCES)): path.read_text() for path in (SOURCES / "dlsctl").glob("*.py")},
+        "program": "dlsctl.cli",
         "arguments": ["prepare", "--json"],
         "spec": {"files": [{"path": str(tmp_path / "dlsctl"), "mode": "0755", "self": True}]},
     }
-    command = ["python3", "-I", "-c", program.with_name("piped.py").read_text()]
+    command = ["python3", "-I", "-c", (SOURCES / "piped.py").read_text()]
     subprocess.run(command, input=json.dumps(document).encode(), check=True, cwd=tmp_path)
-    assert (tmp_path / "dlsctl").read_bytes() == program.read_bytes()
+    assert (tmp_path / "dlsctl").read_bytes() == program().read_bytes()
 
 
 def test_unit_that_would_run_the_server_as_root_is_refused(
     spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dlsctl, "has_systemd", lambda: True)
+    replace(monkeypatch, "has_systemd", lambda: True)
     spec["values"] |= {"dls_server_supervisor": "systemd", "dls_server_launch": "direct", "dls_server_user": "root"}
     assert "dls_server_user: must not be root, got root" in "\n".join(texts(spec))
 
 
 def test_foreign_program_named_dlsctl_is_neither_replaced_nor_removed(site: Site, spec: dict[str, Any]) -> None:
     (site.root / "bin").mkdir()
-    program = site.root / "bin/dlsctl"
-    program.write_text("#!/bin/sh\n")
+    target = site.root / "bin/dlsctl"
+    target.write_text("#!/bin/sh\n")
     for spec["entry"] in ("main", "uninstall"):
-        assert f"{program}: must be the kit's dlsctl or not be there" in texts(spec)[0]
-    program.write_bytes(Path(dlsctl.__file__).read_bytes())
+        assert f"{target}: must be the kit's dlsctl or not be there" in texts(spec)[0]
+    target.write_bytes(program().read_bytes())
     assert texts(spec) == []
 
 
@@ -492,10 +500,10 @@ def test_unit_of_another_service_is_neither_replaced_nor_removed(
     path = site.root / "ssh.service"
     if unit.content is not None:
         path.write_text(unit.content.format(home=site.home))
-    monkeypatch.setattr(dlsctl.Installation, "unit_path", lambda _: str(path))
-    monkeypatch.setattr(dlsctl, "has_systemd", lambda: True)
+    monkeypatch.setattr(Installation, "unit_path", lambda _: str(path))
+    replace(monkeypatch, "has_systemd", lambda: True)
     properties = {"FragmentPath": unit.fragment.replace("/etc/systemd/system", str(site.root))}
-    monkeypatch.setattr(dlsctl, "unit_properties", lambda _: properties)
+    replace(monkeypatch, "unit_properties", lambda _: properties)
     spec["values"] |= {"dls_server_supervisor": "systemd"}
     spec["entry"] = entry
     assert any("must not be the name of another service's unit" in text for text in texts(spec)) is unit.foreign
@@ -525,7 +533,7 @@ def test_purge_refuses_folders_that_hold_more_than_the_kit_s_files(site: Site, s
 
 
 def test_host_that_another_dlsctl_is_changing_is_refused(site: Site, spec: dict[str, Any]) -> None:
-    with dlsctl.locked(site.installation):
+    with locked(site.installation):
         found = texts(spec)
     assert len(found) == 1
     assert found[0].startswith(f"{site.home}: must not be changed by two at a time, got held by process {os.getpid()}")

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
-import dlsctl
+import dlsctl.host
+from dlsctl.deployment import prepare
+from dlsctl.files import relabel_command
 from tests.dlsctl.conftest import Site
+from tests.dlsctl.replacing import replace
 
 RESTORECON = "/usr/sbin/restorecon"
 
@@ -15,38 +18,38 @@ RESTORECON = "/usr/sbin/restorecon"
     ("enforce", "restorecon"), [(None, RESTORECON), ("0\n", RESTORECON), ("", RESTORECON), ("1", None)]
 )
 def test_nothing_is_labelled_unless_selinux_is_enforcing(enforce: str | None, restorecon: str | None) -> None:
-    assert dlsctl.relabel_command(["/opt/dls"], enforce, restorecon) == []
+    assert relabel_command(["/opt/dls"], enforce, restorecon) == []
 
 
 def test_command_labels_the_paths_with_all_below_them_and_passes_over_missing_ones() -> None:
-    command = dlsctl.relabel_command(["/opt/dls", "/etc/dls/dls.json"], "1", RESTORECON)
+    command = relabel_command(["/opt/dls", "/etc/dls/dls.json"], "1", RESTORECON)
     assert command == [RESTORECON, "-R", "-i", "/opt/dls", "/etc/dls/dls.json"]
-    assert dlsctl.relabel_command([], "1", RESTORECON) == []
+    assert relabel_command([], "1", RESTORECON) == []
 
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The commands that are run on a host on which SELinux is enforcing."""
     done: list[list[str]] = []
-    which, read_proc = shutil.which, dlsctl.read_proc
-    monkeypatch.setattr(dlsctl, "read_proc", lambda path: "1" if path == "/sys/fs/selinux/enforce" else read_proc(path))
+    which, read_proc = shutil.which, dlsctl.host.read_proc
+    replace(monkeypatch, "read_proc", lambda path: "1" if path == "/sys/fs/selinux/enforce" else read_proc(path))
     monkeypatch.setattr(shutil, "which", lambda name, **how: RESTORECON if name == "restorecon" else which(name, **how))
 
     def run(argv: list[str]) -> tuple[int, str]:
         done.append(argv)
         return 0, ""
 
-    monkeypatch.setattr(dlsctl, "run", run)
+    replace(monkeypatch, "run", run)
     return done
 
 
 def test_files_that_prepare_writes_are_labelled_and_others_not(commands: list[list[str]], tmp_path: Path) -> None:
     spec = {"files": [{"path": str(tmp_path / "a"), "mode": "0644", "content": "x"}], "folders": [str(tmp_path / "b")]}
-    dlsctl.prepare(spec, check=True)
+    prepare(spec, check=True)
     assert commands == []
-    dlsctl.prepare(spec, check=False)
+    prepare(spec, check=False)
     assert commands == [[RESTORECON, "-R", "-i", str(tmp_path / "b"), str(tmp_path / "a")]]
-    dlsctl.prepare(spec, check=False)
+    prepare(spec, check=False)
     assert len(commands) == 1
 
 

@@ -12,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
-import dlsctl
+from dlsctl.identity import identity_drift, record_identity, recorded_identity
+from dlsctl.launch import launch_digest
+from dlsctl.problems import EXIT_DIFFERS, EXIT_FAILED, EXIT_REFUSED, EXIT_STOPPED, EXIT_UNHEALTHY
+from dlsctl.processes import server_processes
+from dlsctl.service import portal_error
 from tests.dlsctl import tiny
 from tests.dlsctl.conftest import Site
 
@@ -30,8 +34,8 @@ def test_server_starts_answers_and_stops(site: Site, launch: str) -> None:
     assert site.ask("start") == {"changed": False, "seconds": pytest.approx(1, abs=2)}
     assert site.ask("stop") == {"changed": True}
     assert site.ask("stop") == {"changed": False}
-    assert site.call("status", check=False).returncode == dlsctl.EXIT_STOPPED
-    assert dlsctl.server_processes(site.installation) == []
+    assert site.call("status", check=False).returncode == EXIT_STOPPED
+    assert server_processes(site.installation) == []
 
 
 def test_apply_of_what_is_applied_does_nothing(site: Site) -> None:
@@ -67,7 +71,7 @@ def test_apply_restarts_a_server_that_was_started_with_other_files_in_between(si
     time.sleep(1.2)
     file.write_bytes(right)
     (site.home / "kit/started.json").write_text(
-        json.dumps({"digest": dlsctl.launch_digest(site.installation, site.installation.release())})
+        json.dumps({"digest": launch_digest(site.installation, site.installation.release())})
     )
     assert [step["step"] for step in site.ask("apply")["steps"]] == ["restart"]
 
@@ -76,7 +80,7 @@ def test_apply_refuses_to_change_the_version(site: Site) -> None:
     site.deploy()
     site.install(version="2.4.12")
     done = site.call("apply", "--version", "2.4.12", check=False)
-    assert done.returncode == dlsctl.EXIT_REFUSED
+    assert done.returncode == EXIT_REFUSED
     assert "must stay 2.4.11 until it is upgraded, got 2.4.12" in done.stderr
 
 
@@ -84,7 +88,7 @@ def test_server_that_never_answers_fails_with_the_last_lines_of_its_log(site: Si
     site.configure(health_timeout=2)
     site.install(tiny.build(site.root, status=500))
     done = site.call("apply", "--version", "2.4.11", check=False)
-    assert done.returncode == dlsctl.EXIT_UNHEALTHY
+    assert done.returncode == EXIT_UNHEALTHY
     assert "health: must answer http://127.0.0.1:" in done.stderr
     assert "got status 500" in done.stderr
     assert "the server says hello" in done.stderr
@@ -95,7 +99,7 @@ def test_server_that_dies_is_reported_before_the_deadline(site: Site) -> None:
     site.install(tiny.build(site.root, before="raise SystemExit('no licence for you')"))
     begun = time.monotonic()
     done = site.call("apply", "--version", "2.4.11", check=False)
-    assert done.returncode == dlsctl.EXIT_UNHEALTHY
+    assert done.returncode == EXIT_UNHEALTHY
     assert "got a server that ended" in done.stderr
     assert "no licence for you" in done.stderr
     assert time.monotonic() - begun < 20
@@ -103,7 +107,7 @@ def test_server_that_dies_is_reported_before_the_deadline(site: Site) -> None:
 
 def test_server_that_dies_after_its_first_answer_was_never_healthy(site: Site) -> None:
     site.install(tiny.build(site.root, before="import os, threading; threading.Timer(1, os._exit, [1]).start()"))
-    assert site.call("apply", "--version", "2.4.11", check=False).returncode == dlsctl.EXIT_UNHEALTHY
+    assert site.call("apply", "--version", "2.4.11", check=False).returncode == EXIT_UNHEALTHY
 
 
 def test_answer_of_another_process_is_not_taken_for_the_server(site: Site) -> None:
@@ -111,7 +115,7 @@ def test_answer_of_another_process_is_not_taken_for_the_server(site: Site) -> No
     site.call("stop")
     with http.server.ThreadingHTTPServer(("127.0.0.1", site.settings["port"]), AlwaysFine) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
-        error = dlsctl.portal_error(site.installation, site.installation.release())
+        error = portal_error(site.installation, site.installation.release())
         other.shutdown()
     assert error == f"an answer from process {os.getpid()}, which is not this server"
 
@@ -128,7 +132,7 @@ def test_verify_names_what_is_missing_or_changed(site: Site) -> None:
     jar.write_bytes(jar.read_bytes() + b" ")
     (site.release / "dls.json.sample").unlink()
     done = site.call("verify", check=False)
-    assert done.returncode == dlsctl.EXIT_DIFFERS
+    assert done.returncode == EXIT_DIFFERS
     assert (
         "must be as the vendor's archive has it, got \n  modified  dls-2.4.11.jar\n  removed   dls.json.sample\n"
         in done.stdout
@@ -140,7 +144,7 @@ def test_health_of_a_stopped_server_says_that_it_is_stopped(site: Site) -> None:
     site.deploy()
     site.call("stop")
     done = site.call("health", check=False)
-    assert done.returncode == dlsctl.EXIT_STOPPED
+    assert done.returncode == EXIT_STOPPED
     assert "HINT: start it with: dlsctl start" in done.stderr
 
 
@@ -157,7 +161,7 @@ def test_stop_kills_what_does_not_end(site: Site) -> None:
     site.configure(stop_timeout=1)
     site.deploy(before="import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)")
     site.call("stop")
-    assert dlsctl.server_processes(site.installation) == []
+    assert server_processes(site.installation) == []
 
 
 def test_shell_that_stands_in_a_release_folder_is_left_alone(site: Site) -> None:
@@ -168,7 +172,7 @@ def test_shell_that_stands_in_a_release_folder_is_left_alone(site: Site) -> None
         os.execv("/bin/sh", ["sh", "-c", "sleep 60; true"])  # noqa: S606
     try:
         time.sleep(0.2)
-        assert shell not in dlsctl.server_processes(site.installation)
+        assert shell not in server_processes(site.installation)
     finally:
         os.kill(shell, signal.SIGKILL)
         os.waitpid(shell, 0)
@@ -181,7 +185,7 @@ def test_direct_launch_by_root_runs_as_the_configured_user(site: Site) -> None:
         folder.chmod(folder.stat().st_mode | 0o055)
     site.deploy()
     nobody = pwd.getpwnam("nobody").pw_uid
-    processes = dlsctl.server_processes(site.installation)
+    processes = server_processes(site.installation)
     assert {Path(f"/proc/{pid}").stat().st_uid for pid in processes} == {nobody}
     assert (site.release / "data/store.log").stat().st_uid == nobody
 
@@ -207,7 +211,7 @@ def test_identity_tells_when_a_recorded_label_has_changed(site: Site) -> None:
     path = site.home / "kit/identity.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"processor": "another one"}))
     done = site.call("identity", check=False)
-    assert done.returncode == dlsctl.EXIT_DIFFERS
+    assert done.returncode == EXIT_DIFFERS
     assert "processor: must stay another one, to which the vendor binds the licence, got " in done.stdout
     assert [change["label"] for change in site.ask("identity", "--accept")["drift"]] == []
     assert site.ask("identity")["drift"] == []
@@ -220,13 +224,13 @@ def test_identity_keeps_the_uuid_that_it_was_told_first(site: Site) -> None:
     assert f"uuid: {uuid}" in site.call("identity").stdout
     other = uuid.replace("7", "8")
     done = site.call("identity", "--uuid", other, check=False)
-    assert done.returncode == dlsctl.EXIT_DIFFERS
+    assert done.returncode == EXIT_DIFFERS
     assert f"uuid: must stay {uuid}, to which the vendor binds the licence, got {other}" in done.stdout
     answer = json.loads(site.call("identity", "--uuid", other, "--json", check=False).stdout)
     assert answer["changed"] is False
     assert answer["problems"][0].startswith(f"uuid: must stay {uuid}")
     assert site.ask("identity")["recorded"]["uuid"] == uuid
-    assert site.call("identity", "--uuid", "1234", check=False).returncode == dlsctl.EXIT_REFUSED
+    assert site.call("identity", "--uuid", "1234", check=False).returncode == EXIT_REFUSED
 
 
 @pytest.mark.parametrize(
@@ -243,20 +247,20 @@ def test_network_card_counts_as_changed_where_a_recorded_one_is_no_more(
     site: Site, was: dict[str, str], now: dict[str, str], said: list[str]
 ) -> None:
     site.home.joinpath("kit").mkdir(parents=True)
-    dlsctl.record_identity(site.installation, {"mac": was})
-    drift = dlsctl.identity_drift(site.installation, {"mac": now})
+    record_identity(site.installation, {"mac": was})
+    drift = identity_drift(site.installation, {"mac": now})
     assert [change["now"] for change in drift] == said
 
 
 def test_label_that_was_not_known_at_first_is_recorded_when_it_is(site: Site) -> None:
     site.home.joinpath("kit").mkdir(parents=True)
-    dlsctl.record_identity(site.installation, {"processor": "one", "board_serial_sha256": None})
-    dlsctl.record_identity(site.installation, {"processor": "two", "board_serial_sha256": "ab"})
-    assert dlsctl.recorded_identity(site.installation) == {"processor": "one", "board_serial_sha256": "ab"}
+    record_identity(site.installation, {"processor": "one", "board_serial_sha256": None})
+    record_identity(site.installation, {"processor": "two", "board_serial_sha256": "ab"})
+    assert recorded_identity(site.installation) == {"processor": "one", "board_serial_sha256": "ab"}
 
 
 def test_every_verb_says_what_to_do_where_nothing_is_installed(site: Site) -> None:
     site.config.unlink()
     done = site.call("status", check=False)
-    assert done.returncode == dlsctl.EXIT_FAILED
+    assert done.returncode == EXIT_FAILED
     assert "HINT: install the server first" in done.stderr

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-import dlsctl
 import dlsfirewall
 import dlsproxy
-from dlsctl import Problem, Refused
+from dlsctl.files import write_atomic
+from dlsctl.problems import Problem, Refused
 from tests.dlsproxy.certificates import issue
 from tests.dlsproxy.conftest import OPTIONS, ROOT
 
@@ -103,7 +103,7 @@ def test_full_disk_gives_back_what_was_changed_and_leaves_what_was_not(
     def write(path: str, *rest: Any) -> None:
         if path == str(key):
             raise OSError(errno.ENOSPC, "No space left on device", path)
-        dlsctl.write_atomic(path, *rest)
+        write_atomic(path, *rest)
 
     monkeypatch.setattr(dlsproxy, "write_atomic", write)
     with pytest.raises(OSError, match=r"No space left on device.*key\.pem"):
@@ -124,7 +124,7 @@ def test_what_cannot_be_put_back_is_named_and_the_rest_is_put_back(
         written.append(path)
         if path == str(key) and written.count(path) == 2:
             raise OSError(errno.ENOSPC, "No space left on device", path)
-        dlsctl.write_atomic(path, *rest)
+        write_atomic(path, *rest)
 
     monkeypatch.setattr(dlsproxy, "write_atomic", write)
     monkeypatch.setattr(dlsproxy, "run", lambda argv: (1, "nginx: [emerg] no good\n"))
@@ -385,7 +385,7 @@ def test_failed_uninstall_gives_everything_back_and_never_lacks_a_key_that_is_co
             raise Problem(what, "must succeed", "no", "look")
         return 0, ""
 
-    unlink, write = dlsproxy.remove, dlsctl.write_atomic
+    unlink, write = dlsproxy.remove, write_atomic
     monkeypatch.setattr(dlsproxy, "run", lambda argv: fail(" ".join(argv)))
     monkeypatch.setattr(
         dlsproxy, "systemctl", lambda *words: fail(words[0]) if "conf.d/dls.conf" not in tree(tmp_path) else None

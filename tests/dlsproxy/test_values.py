@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 import dlsproxy
-from dlsctl import PATH_RULE, Problem, variable_problems
+from dlsctl.problems import Problem
+from dlsctl.values import PATH_RULE, variable_problems
 from tests.dlsproxy.certificates import issue
 
 PREFIX_RULE = "must begin and end with a slash, with letters, digits, '.', '_', '~' and '-' in between"

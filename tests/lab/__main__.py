@@ -7,7 +7,7 @@ from typing import Any
 import click
 import yaml
 
-from dlsctl import Problem
+from dlsctl.problems import Problem
 from tests.checkout.site import archive_variables
 from tests.lab import engine, hosts, images
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import docker
 from docker.errors import DockerException
 
-from dlsctl import Problem, Refused
+from dlsctl.problems import Problem, Refused
 from tests.lab.paths import CACHE
 
 # Debian's packages with a program of each: the engine, what makes images, servers that configurations are tried in, the

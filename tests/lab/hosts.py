@@ -21,7 +21,7 @@ from docker.models.containers import Container
 from docker.models.networks import Network
 from docker.types import IPAMConfig, IPAMPool
 
-from dlsctl import Problem
+from dlsctl.problems import Problem
 from tests.lab import images
 from tests.lab.paths import CACHE, FILES, ROOT
 

@@ -24,7 +24,7 @@ from pathlib import Path
 import docker
 from docker.errors import ImageNotFound
 
-from dlsctl import Problem, Refused
+from dlsctl.problems import Problem, Refused
 from tests.lab.paths import CACHE, FILES
 
 BASE_PACKAGES = (

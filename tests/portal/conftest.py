@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from dlsctl import Problem
+from dlsctl.problems import Problem
 from dlskit.cli import main
 from dlskit.portal import browser, pages
 from tests.standin import build

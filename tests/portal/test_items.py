@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dlsctl import Problem
+from dlsctl.problems import Problem
 from dlskit.portal import items, verbs
 from dlskit.portal.items import CRITICAL, OK, WARNING, Item
 from dlskit.probe import sdk

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from dlsctl import Problem, Refused
+from dlsctl.problems import Problem, Refused
 from dlskit.cli import main
 from dlskit.inventory import Host
 from dlskit.lines import line_of

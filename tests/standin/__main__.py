@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dlsctl import Problem
+from dlsctl.problems import Problem
 from tests.standin import build, jre, server
 
 

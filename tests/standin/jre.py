@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from dlsctl import Problem
+from dlsctl.problems import Problem
 from tests.standin.members import Member, executable, plain
 
 CACHE = Path(__file__).parents[2] / ".cache"

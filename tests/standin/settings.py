@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Mapping
 
-from dlsctl import Refused
+from dlsctl.problems import Refused
 
 # Key -> accepted values. README.md says what each does.
 KNOWN = {

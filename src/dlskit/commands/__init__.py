@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from dlsctl import Problem
+    from dlsctl.problems import Problem
 
 F = TypeVar("F", bound=Callable[..., Any])  # a command
 JSON_WANTED = "dlskit.json"  # in click's `meta`, so that errors are reported as JSON too

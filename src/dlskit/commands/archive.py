@@ -13,7 +13,7 @@ import click
 from dlskit.commands import F, json_option, print_rows
 
 if TYPE_CHECKING:
-    from dlsctl import Archive, ArchiveLimits, Progress
+    from dlsctl.archives import Archive, ArchiveLimits, Progress
 
 MIB = 1 << 20
 
@@ -77,7 +77,7 @@ def pin_command(file: str, as_json: bool, **limits: int | None) -> None:
 
 def limits_of(max_total: int | None, max_ratio: int | None, max_members: int | None) -> ArchiveLimits:
     """Return the limits for the values of the options; without a value, the default. `max_total` is in MiB."""
-    from dlsctl import DEFAULT_LIMITS  # noqa: PLC0415
+    from dlsctl.archives import DEFAULT_LIMITS  # noqa: PLC0415
 
     given = {"total": max_total and max_total * MIB, "ratio": max_ratio, "members": max_members}
     return DEFAULT_LIMITS._replace(**{name: value for name, value in given.items() if value})

@@ -71,7 +71,7 @@ def check_command(file: str, as_json: bool, **expected: str | None) -> None:
 @json_option
 def diff_command(file: str, other: str, as_json: bool) -> None:
     """Say in what the license keys in FILE and OTHER differ. Exits with 5 where they do."""
-    from dlsctl import EXIT_DIFFERS  # noqa: PLC0415
+    from dlsctl.problems import EXIT_DIFFERS  # noqa: PLC0415
     from dlskit.license_key import differences  # noqa: PLC0415
 
     found = differences(read_key(file), read_key(other))
@@ -123,7 +123,7 @@ def expected_urls(
     if not inventory or main_url or standby_url:
         message = "give --inventory, with --host where it has several, or --main-url and --standby-url"
         raise click.UsageError(message, click.get_current_context())
-    from dlsctl import Refused  # noqa: PLC0415
+    from dlsctl.problems import Refused  # noqa: PLC0415
     from dlskit.inventory import read_host  # noqa: PLC0415
 
     found = read_host(inventory, host, URL_VARIABLES, vault_password_file, ask_vault=False)
@@ -138,7 +138,8 @@ def expected_urls(
 
 def valid_url(what: str, url: str) -> str:
     """Return a URL to compare with. Raises Refused where it is none."""
-    from dlsctl import Refused, shown, url_parts  # noqa: PLC0415
+    from dlsctl.pair import url_parts  # noqa: PLC0415
+    from dlsctl.problems import Refused, shown  # noqa: PLC0415
 
     if url and not url_parts(url):
         raise Refused(what, "must be an http(s) URL", shown(url), "write it as in https://dls1.example.com/dls/")

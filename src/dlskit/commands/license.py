@@ -66,7 +66,7 @@ def check_command(files: tuple[str, ...], max_size: int, as_json: bool) -> None:
     Refused are files that are not activated, damaged, cut short or too large, two with one license id, and files of
     different organizations. Whether the vendor's server takes a file, only an import can tell.
     """
-    from dlsctl import Refused  # noqa: PLC0415
+    from dlsctl.problems import Refused  # noqa: PLC0415
     from dlskit.files import printable  # noqa: PLC0415
     from dlskit.license_file import problems, read  # noqa: PLC0415
 

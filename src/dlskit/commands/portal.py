@@ -132,7 +132,7 @@ def signed_in(common: Options, target: Target, *secrets: str) -> Iterator[Portal
 
 def admin_password(common: Options, target: Target, confirm: bool = False) -> str:
     """Return admin's password: from the file, the host's variable, or a person at the terminal."""
-    from dlsctl import Refused  # noqa: PLC0415
+    from dlsctl.problems import Refused  # noqa: PLC0415
     from dlskit.portal.target import PASSWORD, read_secret  # noqa: PLC0415
 
     if common.password_file is not None:
@@ -221,7 +221,7 @@ def import_command(  # noqa: PLR0913, PLR0917 - one parameter an option
 
 def license_file(path: str, common: Options) -> tuple[str, bytes]:
     """Return name and content of a license file. Raises Refused for what no portal can take."""
-    from dlsctl import Refused  # noqa: PLC0415
+    from dlsctl.problems import Refused  # noqa: PLC0415
     from dlskit.license_file import parse  # noqa: PLC0415
 
     hint = "give the file that the vendor's customer portal made at the activation"
@@ -289,7 +289,7 @@ def set_server_url_command(
     main: str | None, standby: str | None, common: Options, dry_run: bool, as_json: bool
 ) -> None:
     """Set the URLs that clients call. License keys carry them: set them before the first key is handed out."""
-    from dlsctl import Refused  # noqa: PLC0415
+    from dlsctl.problems import Refused  # noqa: PLC0415
     from dlskit.portal import verbs  # noqa: PLC0415
 
     target = common.target()
@@ -332,7 +332,7 @@ def alerts_command(
 
     The portal does not show the SMTP password: it is typed when another value of the sender differs, or with --again.
     """
-    from dlsctl import Refused  # noqa: PLC0415
+    from dlsctl.problems import Refused  # noqa: PLC0415
     from dlskit.portal import verbs  # noqa: PLC0415
     from dlskit.portal.target import ALERTS, alerts, read_secret  # noqa: PLC0415
 
@@ -430,7 +430,7 @@ def items_command(  # noqa: PLR0913, PLR0917 - one parameter an option
     """
     import time  # noqa: PLC0415
 
-    from dlsctl import write_atomic  # noqa: PLC0415
+    from dlsctl.files import write_atomic  # noqa: PLC0415
     from dlskit.portal import items, verbs  # noqa: PLC0415
 
     target = common.target()

@@ -45,7 +45,7 @@ def probe(main_url: str, standby_url: str | None, as_json: bool, **options: Any)
     """
     import ssl  # noqa: PLC0415
 
-    from dlsctl import EXIT_OK, EXIT_UNHEALTHY  # noqa: PLC0415
+    from dlsctl.problems import EXIT_OK, EXIT_UNHEALTHY  # noqa: PLC0415
     from dlskit.probe import http  # noqa: PLC0415
     from dlskit.probe import sdk as vendor  # noqa: PLC0415
 

@@ -51,7 +51,7 @@ def public_key(path: str) -> PublicKey:
 
 
 def _password(key: str, file: str | None) -> Callable[[], str]:
-    from dlsctl import Refused  # noqa: PLC0415
+    from dlsctl.problems import Refused  # noqa: PLC0415
     from dlskit.files import printable, read_file  # noqa: PLC0415
 
     def ask() -> str:

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from dlsctl import Problem, Refused
+from dlsctl.problems import Problem, Refused
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

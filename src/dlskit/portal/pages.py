@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from playwright.sync_api import Error
 from playwright.sync_api import TimeoutError as TooLate
 
-from dlsctl import Problem
+from dlsctl.problems import Problem
 from dlskit.lines import Line, line_of, lines
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlsctl import Problem
+from dlsctl.problems import Problem
 from dlskit.portal import browser, evidence, tunnel
 from dlskit.portal.target import Target
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dlsctl import Refused, shown
+from dlsctl.problems import Refused, shown
 from dlskit import license_file
 from dlskit.inventory import Host
 from dlskit.portal.target import Target, alerts, of_host

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dlsctl import Problem, Refused, url_parts
+from dlsctl.pair import url_parts
+from dlsctl.problems import Problem, Refused
 from dlskit.inventory import Host, read_host
 from dlskit.lines import line_of, lines
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
-from dlsctl import Problem
+from dlsctl.problems import Problem
 
 OPEN_SECONDS = 30  # for a connection; a person's answer to ssh's questions comes on top
 

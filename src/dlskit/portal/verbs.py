@@ -11,7 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dlsctl import STANDBY_REFUSES, Problem, Refused, client_answer, url_parts, write_atomic
+from dlsctl.files import write_atomic
+from dlsctl.pair import STANDBY_REFUSES, client_answer, url_parts
+from dlsctl.problems import Problem, Refused
 from dlskit import license_file, license_key
 from dlskit.portal import evidence
 from dlskit.portal.items import Item, item_of, today

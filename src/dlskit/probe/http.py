@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dlsctl import STANDBY_REFUSES, Refused, deadline, error_code, handshake, one_line, url_parts, words_of
+from dlsctl.host import deadline
+from dlsctl.pair import STANDBY_REFUSES, error_code, handshake, url_parts
+from dlsctl.problems import Refused, one_line, words_of
 
 OK, WARNING, FAILED = "ok", "warning", "failed"
 _DAY = 86400  # seconds

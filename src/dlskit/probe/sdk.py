@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dlsctl import Problem, handshake, one_line
+from dlsctl.pair import handshake
+from dlsctl.problems import Problem, one_line
 from dlskit.probe.http import FAILED, OK, Finding, Server
 
 SECONDS = 70  # a client waits 60 s for a server that accepts and hangs

@@ -1,0 +1,59 @@
+"""Distributions, and which of their packages are installed."""
+
+from typing import Any, Dict, List, NamedTuple, Optional, Set
+
+from dlsctl.host import os_release, run
+
+
+class Family(NamedTuple):
+    """Distributions that are deployed to alike."""
+
+    words: Set[str]  # one of them is in ID or ID_LIKE of os-release(5)
+    supported: str
+    query: List[str]  # prints a line `NAME installed` for each installed package of those named
+    every: List[str]  # names all packages to it
+
+
+FAMILIES = {
+    "debian": Family(
+        {"debian"},
+        "Debian 11 to 13, Ubuntu 22.04 and 24.04",
+        ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\\n"],
+        [],
+    ),
+    "redhat": Family(
+        {"rhel", "fedora"},
+        "RHEL 9 and its family: Rocky Linux, AlmaLinux, Oracle Linux, CentOS Stream",
+        ["rpm", "--query", "--queryformat", "%{NAME} installed\\n"],
+        ["--all"],
+    ),
+}
+
+
+def os_family() -> Optional[str]:
+    """The name of this host's family of distributions, or None where the kit knows none."""
+    system = os_release()
+    words = {system.get("ID", "")} | set(system.get("ID_LIKE", "").split())
+    return next((name for name, family in FAMILIES.items() if words & family.words), None)
+
+
+def installed_packages(names: List[str], family: str) -> List[str]:
+    """Which of the distribution's packages are installed; its package manager is asked once."""
+    _, output = run(FAMILIES[family].query + names)
+    return [line.split()[0] for line in output.splitlines() if line.split()[1:] == ["installed"]]
+
+
+def missing_packages(names: List[str], family: Optional[str]) -> List[str]:
+    """Which of the distribution's packages are not installed."""
+    installed = installed_packages(names, family) if names and family else names
+    return [name for name in names if name not in installed]
+
+
+def look_at_packages(names: List[str], family: Optional[str]) -> Dict[str, Any]:
+    """The host's family, which packages are missing, and, where some are, what it takes to undo their install."""
+    missing = missing_packages(names, family)
+    seen = {"family": family, "missing_packages": missing}
+    if missing and family:
+        every = FAMILIES[family].every
+        seen.update(installed_packages=installed_packages(every, family), list_packages=FAMILIES[family].query + every)
+    return seen

@@ -1,0 +1,255 @@
+"""Preflight: whether the host can become what the variables say."""
+
+import os
+import pwd
+import re
+import time
+from typing import Any, Dict, Iterator
+
+from dlsctl.deployment import Spec
+from dlsctl.files import existing_parent, free_bytes, list_folder, read_tail
+from dlsctl.host import (
+    has_systemd,
+    memory_mb,
+    os_release,
+    port_owner,
+    process_name,
+    read_proc,
+    unit_properties,
+    user_exists,
+)
+from dlsctl.installation import Installation
+from dlsctl.journal import busy_problems
+from dlsctl.licenses import license_index, look_at_licenses
+from dlsctl.look import findings, look
+from dlsctl.packages import FAMILIES, os_family
+from dlsctl.pair import look_at_pair
+from dlsctl.problems import Problem, Refused, one_line
+from dlsctl.processes import is_running, server_processes
+from dlsctl.values import SHAPING, set_hint, value_problems, variable_problems
+
+
+def family_problems() -> Iterator[Problem]:
+    """Whether the kit knows this host's distribution."""
+    if os_family() is None:
+        yield Refused(
+            "operating system",
+            "must be of the family " + " or ".join(sorted(FAMILIES)),
+            os_release().get("PRETTY_NAME", "an unknown one"),
+            "supported are " + "; ".join(family.supported for family in FAMILIES.values()),
+        )
+
+
+def password_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
+    """Where the variables say that the portal has a password and it has none, or it has none and others get to it."""
+    values, prefix = spec["values"], spec["prefix"]
+    if values.get(prefix + "admin_password_set") and inst.current_version() is None:
+        yield Refused(
+            prefix + "admin_password_set",
+            "must be false for a server that is not installed yet, because its portal will have no password",
+            "true",
+            "install it, set the password, then say so; for a new host among others, in its host_vars",
+        )
+    proxy = spec.get("proxy")
+    if proxy and not values.get(prefix + "admin_password_set") and "$dls_portal" in (read_proc(proxy) or ""):
+        yield Refused(
+            prefix + "admin_password_set",
+            "must be true where a proxy on the host lets administrators to the portal",
+            "false, and {}".format(proxy),
+            "run the site playbook, which closes the proxy first, or remove it with the uninstall playbook",
+        )
+
+
+def host_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
+    """What keeps this host from becoming what the variables say."""
+    values, prefix = spec["values"], spec["prefix"]
+    yield from password_problems(spec, inst)
+    yield from family_problems()
+    if os.uname().machine != "x86_64":
+        yield Refused("processor", "must be x86_64, as the vendor's archive is", os.uname().machine, "use another host")
+    if inst.supervisor == "systemd":
+        if not has_systemd():
+            yield Refused(
+                prefix + "supervisor",
+                "must be none on a host that systemd did not boot",
+                "systemd",
+                set_hint(prefix + "supervisor"),
+            )
+        if os.geteuid() != 0:
+            yield Refused(
+                "user",
+                "must be root for {}supervisor: systemd".format(prefix),
+                pwd.getpwuid(os.geteuid()).pw_name,
+                "run the playbook with become: true",
+            )
+        if inst.launch == "direct" and user_exists(inst.user) and pwd.getpwnam(inst.user).pw_uid == 0:
+            yield Refused(prefix + "user", "must not be root", inst.user, "name a user that has no other rights")
+    elif inst.launch == "direct" and os.geteuid() != 0 and inst.user != pwd.getpwuid(os.geteuid()).pw_name:
+        yield Refused(
+            prefix + "user",
+            "must be the user who runs the playbook, who is not root",
+            inst.user,
+            set_hint(prefix + "user"),
+        )
+    skew = int(time.time() - spec["epoch"])
+    if abs(skew) > values[prefix + "max_clock_skew"]:
+        yield Refused(
+            "clock",
+            "must be within {} s of the control node's".format(values[prefix + "max_clock_skew"]),
+            "{:+d} s".format(skew),
+            "synchronize both clocks, for example with chrony",
+        )
+    memory = memory_mb()
+    if memory < values[prefix + "min_memory_mb"]:
+        yield Refused(
+            "memory",
+            "must be {}min_memory_mb = {} MiB or more".format(prefix, values[prefix + "min_memory_mb"]),
+            "{} MiB".format(memory),
+            "give the host more memory, or lower the limit",
+        )
+    yield from busy_problems(inst)
+    yield from port_problems(spec, inst)
+    yield from release_problems(spec, inst)
+
+
+def foreign_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
+    """What stands where the kit would put, or remove, its own: another service's unit, another program."""
+    prefix = spec["prefix"]
+    path = os.path.join(spec["values"][prefix + "bin_dir"], "dlsctl")
+    if os.path.lexists(path) and b"Dynamsoft License Server" not in read_tail(path, 1 << 20):
+        yield Refused(path, "must be the kit's dlsctl or not be there", "another file", set_hint(prefix + "bin_dir"))
+    if inst.supervisor != "systemd" or not has_systemd():
+        return
+    path = inst.unit_path()
+    fragment = unit_properties(inst.service).get("FragmentPath") or path
+    ours = "WorkingDirectory={}/current\n".format(inst.home).encode()
+    if fragment != path or (os.path.lexists(path) and ours not in read_tail(path)):
+        yield Refused(
+            prefix + "service_name",
+            "must not be the name of another service's unit",
+            "{} ({})".format(inst.service, fragment),
+            "choose another name; if it is the kit's own unit, masked or edited, put it right first",
+        )
+
+
+def purge_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
+    """Folders that are removed whole must hold nothing but what the kit has put there."""
+    for short, ours in (
+        ("config_dir", r"dlsctl\.json|dls\.json"),
+        ("data_dir", r"licenses"),
+        ("backup_dir", r"uninstalled-.*\.tar\.gz(\.partial)?"),
+    ):
+        folder = spec["values"][spec["prefix"] + short]
+        foreign = sorted(name for name in list_folder(folder) if not re.fullmatch(ours, name))
+        if foreign:
+            yield Refused(
+                spec["prefix"] + short,
+                "must hold only the kit's files to be purged",
+                "{} with {}".format(folder, one_line(foreign[0])),
+                "move that away, or uninstall without purge",
+            )
+
+
+def port_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
+    prefix = spec["prefix"]
+    ours = server_processes(inst)
+    for name, port in (("port", inst.server_port), ("data_port", inst.data_port)):
+        owner = port_owner(port) if port else None
+        if owner is not None and owner not in ours and not (owner == 0 and is_running(inst)):
+            yield taken_port(prefix + name, port, owner)
+
+
+def taken_port(name: str, port: int, owner: int) -> Problem:
+    """The problem that process `owner` (0: unknown) listens on the port that the variable `name` wants."""
+    command = "{} (process {})".format(process_name(owner), owner) if owner else "another user's process"
+    got = "{}, which {} listens on".format(port, command)
+    return Refused(name, "must be a free TCP port", got, "stop that process or choose another port")
+
+
+def release_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
+    values, prefix = spec["values"], spec["prefix"]
+    version, current = values.get(prefix + "version"), inst.current_version()
+    if current and version and current != version:
+        yield Refused(
+            prefix + "version",
+            "must stay {} on this host until it is upgraded".format(current),
+            version,
+            "set {}version to {}; an upgrade is a step of its own".format(prefix, current),
+        )
+    if version and inst.is_installed(version):
+        pinned = (values.get(prefix + "archive_checksum") or "").replace("sha256:", "")
+        known = inst.release(version)["archive_sha256"]
+        if pinned and pinned != known:
+            yield Refused(
+                prefix + "archive_checksum",
+                "must be that of the archive release {} was installed from".format(version),
+                pinned,
+                "it was sha256:" + known,
+            )
+        return
+    foreign = sorted(set(list_folder(inst.home)) - {"releases", "archives", "current", "kit"})
+    if foreign and not os.path.isdir(inst.kit):
+        yield Refused(
+            prefix + "home",
+            "must be empty or made by the kit",
+            "{} with {}".format(inst.home, foreign[0]),
+            "choose another folder, or move away what is in it",
+        )
+    parent = existing_parent(inst.home)
+    free = free_bytes(inst.home) >> 20
+    if free < values[prefix + "min_free_mb"]:
+        yield Refused(
+            inst.home,
+            "must have {}min_free_mb = {} MiB free".format(prefix, values[prefix + "min_free_mb"]),
+            "{} MiB".format(free),
+            "free some space on the file system of " + parent,
+        )
+    if os.statvfs(parent).f_flag & os.ST_NOEXEC:
+        yield Refused(
+            inst.home,
+            "must be on a file system that may run programs",
+            "noexec on " + parent,
+            "mount it without noexec",
+        )
+
+
+def preflight(spec: Spec) -> Dict[str, Any]:
+    """All that is wrong at once, and the look at the host: {problems, look}. Changes nothing."""
+    problems = list(variable_problems(spec))
+    problems += value_problems(spec["prefix"], spec["values"])
+    bad = {problem.what.split("/")[0] for problem in problems} & set(spec["options"])
+    if bad & {spec["prefix"] + short for short in SHAPING}:
+        return {"problems": [dict(problem.as_dict(), text=str(problem)) for problem in problems], "look": None}
+    # The host can still be looked at: for what is wrong, its default stands in.
+    spec["values"].update({name: spec["options"][name].get("default") for name in bad})
+    inst = installation_of(spec)
+    seen = look(spec, inst)
+    try:
+        index = license_index(inst)
+    except Refused as problem:
+        index = {}
+        problems += [problem] if spec["entry"] != "uninstall" else []
+    seen["licenses"] = look_at_licenses(inst, index)
+    if spec["entry"] != "verify":
+        problems += foreign_problems(spec, inst)
+    if spec["entry"] == "main":
+        problems += host_problems(spec, inst)
+    if spec["entry"] == "licenses" and not seen["current"]:
+        problems.append(
+            Refused(inst.home, "must hold an installed release", "nothing", "run the install playbook first")
+        )
+    if spec["entry"] == "uninstall" and spec["values"].get(spec["prefix"] + "uninstall_purge"):
+        problems += purge_problems(spec, inst)
+    if spec["entry"] == "verify":
+        seen["findings"] = findings(spec, inst, seen)
+        seen["pair"] = look_at_pair(inst)
+    return {"problems": [dict(problem.as_dict(), text=str(problem)) for problem in problems], "look": seen}
+
+
+def installation_of(spec: Spec) -> Installation:
+    """The installation that the variables describe, whether it is there yet or not."""
+    length = len(spec["prefix"])
+    settings = {name[length:]: value for name, value in spec["values"].items()}
+    if not settings.get("admin_password_set"):
+        settings["allowed_networks"] = ["localhost"]
+    return Installation(settings)

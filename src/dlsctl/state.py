@@ -1,0 +1,78 @@
+"""State: what is on disk minus what the archive's manifest says."""
+
+import hashlib
+import os
+from typing import Dict, List, Optional, Set
+
+from dlsctl.archives import Member
+from dlsctl.files import Entry, describe, read_bytes, read_json, refuse_unreadable, walk, write_atomic, write_json
+from dlsctl.installation import Installation, Release
+
+
+def state(inst: Installation, version: Optional[str] = None) -> List[Entry]:
+    """What differs from the manifest: a list of {path, change, kind, mode, size, sha256}, sorted by path.
+
+    `change` is added, modified or removed. Files that the kit placed or edited, untouched since, are left out.
+    """
+    record = inst.release(version)
+    base = inst.release_dir(record["version"])
+    expected = {member.path: member for member in record["members"]}
+    ours = kit_files(inst, record["version"])
+    found = []
+    seen = set()
+    for path, full in walk(base, refuse_unreadable):
+        try:
+            actual = describe(path, full)
+        except FileNotFoundError:  # a running server removes files too
+            continue
+        seen.add(path)
+        if ours.get(path) == actual["sha256"] and actual["sha256"]:
+            continue
+        if path not in expected:
+            found.append(dict(actual, change="added"))
+        elif differs(expected[path], actual):
+            found.append(dict(actual, change="modified"))
+    for path in set(expected) - seen:
+        found.append({"path": path, "change": "removed", "kind": expected[path].kind})
+    return sorted(found, key=lambda entry: entry["path"])
+
+
+def differs(member: Member, actual: Entry) -> bool:
+    if member.kind != actual["kind"]:
+        return True
+    if member.kind == "link":
+        return bool(member.link != actual["link"])
+    same_content = member.kind != "file" or member.sha256 == actual["sha256"]
+    return not same_content or int(actual["mode"], 8) != member.mode
+
+
+def kit_files(inst: Installation, version: str) -> Dict[str, str]:
+    """Files inside a release that the kit placed or edited: path to SHA-256 as the kit left it."""
+    edits = read_json(os.path.join(inst.kit, "edits.json")) or {}
+    ours = edits.get(version, {})
+    return ours if isinstance(ours, dict) else {}
+
+
+BEFORE = " before"  # the key, behind the version, of what an edit has replaced
+
+
+def trusted_hashes(inst: Installation, record: Release, path: str) -> Set[str]:
+    """The SHA-256 that a file of a release has from the archive, or from this program's edits."""
+    found = {member.sha256 for member in record["members"] if member.path == path}
+    for key in (record["version"], record["version"] + BEFORE):
+        found.add(kit_files(inst, key).get(path, ""))
+    return found
+
+
+def write_release_file(inst: Installation, version: str, path: str, data: bytes, mode: int) -> None:
+    """Write a file of ours into a release and record it, so that it is not taken for the server's state."""
+    edits_path = os.path.join(inst.kit, "edits.json")
+    edits = read_json(edits_path) or {}
+    replaced = hashlib.sha256(read_bytes(os.path.join(inst.release_dir(version), path)) or b"").hexdigest()
+    if replaced in trusted_hashes(inst, inst.release(version), path):  # still so when this program dies in between
+        edits.setdefault(version + BEFORE, {})[path] = replaced
+    edits.setdefault(version, {})[path] = hashlib.sha256(data).hexdigest()
+    base = os.stat(inst.release_dir(version))
+    owner = (base.st_uid, base.st_gid) if os.geteuid() == 0 else None
+    write_json(edits_path, edits)
+    write_atomic(os.path.join(inst.release_dir(version), path), data, mode, owner)
