@@ -21,7 +21,7 @@ import time
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import dlsfirewall
-from dlsctl.cli import Answer, perform
+from dlsctl.cli import perform
 from dlsctl.deployment import Spec, is_as_expected
 from dlsctl.files import existing_parent, read_bytes, read_tail, write_atomic
 from dlsctl.host import (
@@ -39,7 +39,7 @@ from dlsctl.host import (
 from dlsctl.packages import look_at_packages, os_family
 from dlsctl.pair import url_parts
 from dlsctl.preflight import family_problems, taken_port
-from dlsctl.problems import EXIT_OK, EXIT_REFUSED, Problem, Refused, one_line
+from dlsctl.problems import EXIT_OK, EXIT_REFUSED, Answer, Problem, Refused, one_line
 from dlsctl.values import PATH_RULE, is_plain_path, network_of, set_hint, value_rule, variable_problems
 
 PREFIX = "dls_proxy_"

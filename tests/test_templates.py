@@ -31,7 +31,12 @@ def render(name: str, **changes: Any) -> str:
         autoescape=False,  # noqa: S701 - configuration files, not HTML
     )
     return environment.get_template(name).render(
-        {**variables, "__dls_server_data_port": 30201, "__dls_server_networks": ["localhost"], **changes}
+        {
+            **variables,
+            "__dls_server_proxy": "/etc/nginx/conf.d/dls.conf",
+            "__dls_server_networks": ["localhost"],
+            **changes,
+        }
     )
 
 
@@ -138,7 +143,8 @@ def test_dls_json_names_main_and_standby_as_the_vendor_documents(mode: str, serv
 def test_dlsctl_json_holds_every_setting_of_an_installation() -> None:
     settings = json.loads(render("dlsctl.json.j2"))
     assert vars(Installation(settings))["health_timeout"] == 120
-    assert (settings["port"], settings["data_port"]) == (48080, 30201)
+    assert (settings["port"], settings["data_port"]) == (48080, None)
+    assert json.loads(render("dlsctl.json.j2", dls_server_data_port=30301))["data_port"] == 30301
 
 
 def test_templates_use_plain_jinja_and_no_facts() -> None:

@@ -45,6 +45,7 @@ def plan(inst: Installation, version: Optional[str] = None) -> List[Step]:
             version,
             "set dls_server_version to " + current,
         )
+    inst.coming_version = version
     record = inst.release(version)
     base = inst.release_dir(version)
     steps += [{"step": "write", "path": path} for path, _, _ in pending_files(inst, record, base)]
@@ -83,7 +84,7 @@ def pending_files(inst: Installation, record: Release, base: str) -> List[Tuple[
     if inst.launch == "vendor":
         path = os.path.join(base, "startup.sh")
         script = vendor_script(inst, record)
-        wanted = startup_with_ports(script, inst.server_port, inst.data_port, record["line"])
+        wanted = startup_with_ports(script, inst.server_port, inst.data_port_of(record), record["line"])
         if wanted != script:
             pending.append(("startup.sh", wanted, stat.S_IMODE(os.stat(path).st_mode)))
     return pending

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import sys
-from typing import Any, Callable, Optional, Sequence, Tuple
+from typing import Callable, Optional, Sequence
 
 from dlsctl import __doc__ as ABOUT
 from dlsctl.access import filter_is_loaded, load_filter, require_address_filter, require_closed, uses_filter
@@ -25,6 +25,7 @@ from dlsctl.installation import DEFAULT_CONFIG, Installation
 from dlsctl.journal import locked
 from dlsctl.launch import require_configured_ports, run_startup_script, server_argv, vendor_script
 from dlsctl.licenses import bind_licenses, forget_license, license_index, look_at_licenses, place_licenses
+from dlsctl.lifecycle import add_verbs
 from dlsctl.pair import STANDBY_REFUSES, own_client_answer, pair_role, servers_in_use
 from dlsctl.preflight import preflight
 from dlsctl.problems import (
@@ -35,11 +36,12 @@ from dlsctl.problems import (
     EXIT_STOPPED,
     EXIT_UNHEALTHY,
     EXIT_USAGE,
+    Answer,
     Problem,
     Refused,
     Stopped,
     one_line,
-    shown,
+    problem_of,
 )
 from dlsctl.processes import is_running, server_processes
 from dlsctl.releases import install, pinned_archive
@@ -47,8 +49,6 @@ from dlsctl.sandbox import hidden_labels, labels_in_sight, rehearse
 from dlsctl.service import portal_error, portal_url, start, stop, wait_healthy
 from dlsctl.state import state
 from dlsctl.uninstall import uninstall
-
-Answer = Tuple[int, Any, str]  # (exit code, JSON, text)
 
 
 def main(arguments: Optional[Sequence[str]] = None, spec: Optional[Spec] = None) -> int:
@@ -68,23 +68,10 @@ def perform(options: argparse.Namespace) -> int:
     try:
         verb: Callable[[argparse.Namespace], Answer] = options.verb
         code, answer, text = verb(options)
-    except Problem as problem:
-        return report(problem, options)
-    except OSError as error:
-        if options.debug:
+    except (Exception, KeyboardInterrupt) as error:
+        if options.debug and not isinstance(error, Problem):
             raise
-        what = shown(error.filename) if isinstance(error.filename, bytes) else error.filename or "dlsctl"
-        hint = "look at it, its rights and the free space there; then run the same again"
-        if isinstance(error, PermissionError) and os.geteuid() != 0:
-            hint = "run it as root, for example with sudo"
-        return report(Problem(what, "must be accessible", error.strerror or error, hint), options)
-    except KeyboardInterrupt:
-        return report(Problem("dlsctl", "must run to its end", "an interrupt", "run the same again"), options)
-    except Exception as error:
-        if options.debug:
-            raise
-        got = "{}: {}".format(type(error).__name__, error)
-        return report(Problem("dlsctl", "must know what it meets", got, "run it with --debug and report it"), options)
+        return report(problem_of(error), options)
     return answered(json.dumps(answer, sort_keys=True) if options.json else printable(text), code)
 
 
@@ -134,7 +121,8 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(metavar="COMMAND")
 
     def verb(function: Callable[[argparse.Namespace], Answer], text: str) -> argparse.ArgumentParser:
-        entry = verbs.add_parser(function.__name__.split("_", 1)[1], parents=[common], help=text, description=text)
+        name = function.__name__.split("_", 1)[1].replace("_", "-")
+        entry = verbs.add_parser(name, parents=[common], help=text, description=text)
         entry.set_defaults(verb=function)
         return entry
 
@@ -176,6 +164,7 @@ def parser() -> argparse.ArgumentParser:
     verb(verb_filter, "keep the server's ports closed but to the allowed networks (for the supervisor)")
     entry = verb(verb_licenses, "list the licence files that were placed, and what is wrong with them")
     entry.add_argument("--forget", metavar="NAME", help="move a file that is no more needed to the history")
+    add_verbs(verb)
     verb(verb_run, "become the server, in the foreground (for the supervisor)")
     for function, text in (
         (verb_preflight, "check a host before an engine changes it"),
@@ -273,7 +262,7 @@ def verb_state(options: argparse.Namespace) -> Answer:
 
 def verb_verify(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
-    changed = [entry for entry in state(inst) if entry["change"] != "added"]
+    changed = [entry for entry in state(inst, fresh=True) if entry["change"] != "added"]
     version = inst.current_version()
     if changed:
         problem = Problem(

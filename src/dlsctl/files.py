@@ -8,12 +8,13 @@ import os
 import shutil
 import stat
 import tarfile
+import time
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from dlsctl.host import Account, read_proc, run
 from dlsctl.problems import Refused, shown
 
-Entry = Dict[str, Any]  # {path, change, kind, mode, size, sha256 or link}
+Entry = Dict[str, Any]  # {path, change, kind, mode, uid, gid, mtime_ns, size, sha256, link}
 
 
 def sync_folder(path: str) -> None:
@@ -161,16 +162,58 @@ def walk(base: str, onerror: Optional[Callable[[OSError], None]] = None) -> Iter
             yield os.path.relpath(os.path.join(parent, name), base), "/proc/self/fd/{}/{}".format(handle, name)
 
 
-def describe(path: str, full: str) -> Entry:
+def describe(path: str, full: str, hashes: Optional["Hashes"] = None) -> Entry:
+    """What is at `full`, an entry without `change`; `hashes` may know the SHA-256 of a file from an earlier run."""
     status = os.lstat(full)
-    entry = {"path": path, "mode": "{:04o}".format(stat.S_IMODE(status.st_mode)), "size": 0, "sha256": None}
+    entry = {
+        "path": path,
+        "mode": "{:04o}".format(stat.S_IMODE(status.st_mode)),
+        "uid": status.st_uid,
+        "gid": status.st_gid,
+        "mtime_ns": status.st_mtime_ns,
+        "size": 0,
+        "sha256": None,
+    }
     if stat.S_ISLNK(status.st_mode):
         return dict(entry, kind="link", link=os.readlink(full))
     if stat.S_ISDIR(status.st_mode):
         return dict(entry, kind="dir")
     if stat.S_ISREG(status.st_mode):
-        return dict(entry, kind="file", size=status.st_size, sha256=sha256_file(full))
+        sha256 = hashes.of(path, full, status) if hashes else sha256_file(full)
+        return dict(entry, kind="file", size=status.st_size, sha256=sha256)
     return dict(entry, kind="special")
+
+
+RECENT = 2 * 10**9  # nanoseconds: a file that changed so shortly before may change again within one tick of the clock
+
+
+class Hashes:
+    """SHA-256 of files by path, kept in a file over runs: a file is read again where inode, size or a time differ.
+
+    No user but root can set a file's ctime, so the server's user cannot hide a change.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path, self.now = path, int(time.time() * 10**9)
+        self.known: Dict[str, List[Any]] = {}
+        self.seen: Dict[str, List[Any]] = {}
+        with contextlib.suppress(OSError, Refused):
+            self.known = read_json(path) or {}
+
+    def of(self, path: str, full: str, status: os.stat_result) -> str:
+        facts = [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+        known = self.known.get(path)
+        sha256 = str(known[-1]) if known and known[:-1] == facts else sha256_file(full)
+        if status.st_ctime_ns < self.now - RECENT:
+            self.seen[path] = [*facts, sha256]
+        return sha256
+
+    def keep(self) -> None:
+        """Write what is known now. That it cannot be written is no failure: the next run reads the files."""
+        if self.seen != self.known:
+            with contextlib.suppress(OSError):
+                os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
+                write_json(self.path, self.seen, 0o600)
 
 
 def existing_parent(path: str) -> str:

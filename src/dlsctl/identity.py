@@ -50,9 +50,14 @@ def record_identity(inst: Installation, seen: Dict[str, Any]) -> None:
 
 
 def identity_drift(inst: Installation, seen: Dict[str, Any]) -> List[Dict[str, str]]:
+    """The labels that are no more what was recorded on this host, as `drift_from` has them."""
+    return drift_from(recorded_identity(inst), seen)
+
+
+def drift_from(recorded: Dict[str, Any], seen: Dict[str, Any]) -> List[Dict[str, str]]:
     """The labels that are no more what was recorded: {label, was, now}. A further network card is no change."""
     drift = []
-    for label, was in sorted(recorded_identity(inst).items()):
+    for label, was in sorted(recorded.items()):
         now = seen.get(label)
         if not was or not now:
             continue

@@ -2,10 +2,10 @@
 
 import os
 import pwd
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from dlsctl.archives import Member
-from dlsctl.files import read_json
+from dlsctl.files import list_folder, read_json
 from dlsctl.host import Account
 from dlsctl.problems import Blocked, Problem, Refused
 
@@ -18,6 +18,7 @@ class Installation:
     """The paths and settings of one DLS on this host."""
 
     def __init__(self, settings: Dict[str, Any]) -> None:
+        self.settings = settings
         self.home = settings["home"]
         self.config_dir = settings["config_dir"]
         self.backup_dir = settings["backup_dir"]
@@ -27,11 +28,18 @@ class Installation:
         self.service = settings["service_name"]
         self.user = settings["user"]
         self.server_port = settings["port"]
-        self.data_port = settings["data_port"]
         self.port_filter = settings["port_filter"]
         self.networks = settings["allowed_networks"]
         self.health_timeout = settings["health_timeout"]
         self.stop_timeout = settings["stop_timeout"]
+        self.proxy = settings["proxy"]
+        self.backup_recipient = settings.get("backup_recipient") or ""
+        self.backup_metrics = settings.get("backup_metrics") or ""
+        self.backup_keep = settings["backup_keep"]
+        self.backup_keep_days = settings["backup_keep_days"]
+        self.backup_min_age_hours = settings["backup_min_age_hours"]
+        self.chosen_data_port = settings["data_port"]  # None: that of the release's line
+        self.coming_version: Optional[str] = None  # of the first release, until it is in use
         self.releases = os.path.join(self.home, "releases")
         self.archives = os.path.join(self.home, "archives")
         self.kit = os.path.join(self.home, "kit")
@@ -51,6 +59,15 @@ class Installation:
             raise Refused(
                 path, "must hold every setting of the server", "no {}".format(error), "deploy the server again"
             ) from None
+
+    @property
+    def data_port(self) -> int:
+        """The internal port of the release in use, or about to be; 0 where there is none."""
+        version = self.current_version() or self.coming_version
+        return self.data_port_of(self.release(version)) if version else int(self.chosen_data_port or 0)
+
+    def data_port_of(self, record: Release) -> int:
+        return int(self.chosen_data_port or record["line"]["data_port"])
 
     def folders(self) -> Dict[str, int]:
         """The folders that hold licence files and backups, with their modes."""
@@ -91,6 +108,10 @@ class Installation:
 
     def is_installed(self, version: str) -> bool:
         return os.path.isdir(self.release_dir(version)) and os.path.isfile(self.record_path(version))
+
+    def installed(self) -> List[str]:
+        """The versions of the releases on this host."""
+        return sorted(name for name in list_folder(self.releases) if self.is_installed(name))
 
     def account(self) -> Optional[Account]:
         """The (uid, gid) that owns and runs the server, or None for whoever runs this program."""

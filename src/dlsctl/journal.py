@@ -65,27 +65,68 @@ def busy_problems(inst: Installation) -> Iterator[Problem]:
             os.close(handle)
 
 
+class Journal:
+    """What a verb has begun, on disk: its facts, among them `step`, the one that it has reached."""
+
+    def __init__(self, inst: Installation, verb: str, facts: Dict[str, Any]) -> None:
+        self.path, self.verb, self.facts, self.begun = journal_path(inst), verb, facts, utc_now()
+
+    def note(self, **facts: Any) -> None:
+        """Add facts, flushed to disk."""
+        self.facts.update(facts)
+        write_json(self.path, {"verb": self.verb, "facts": self.facts, "begun": self.begun}, 0o600)
+
+
+UNDO = "undo"  # the step of a verb that has failed: what it did is undone, and it is not gone on with
+
+
 @contextlib.contextmanager
-def journaled(inst: Installation, verb: str, **facts: Any) -> Iterator[None]:
+def journaled(inst: Installation, verb: str, **facts: Any) -> Iterator[Journal]:
     """Record on disk that `verb` has begun; the record goes when the block ends without an error.
 
-    A process that dies inside the block leaves the record, and `recover` undoes or finishes the work.
+    Where the block fails, the verb's recovery undoes its work, with UNDO as the step. A process that dies inside the
+    block leaves the record, and `recover` undoes or finishes the work. A recovery that fails leaves it too: then
+    nothing else is begun until a recovery has succeeded.
     """
-    path = os.path.join(inst.kit, "journal.json")
-    write_json(path, {"verb": verb, "facts": facts, "begun": utc_now()}, 0o600)
+    journal = Journal(inst, verb, facts)
+    journal.note()
+    try:
+        yield journal
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # of a full disk
+            journal.note(step=UNDO)
+        with blocking(inst, verb, error):
+            RECOVERIES[verb](inst, dict(facts, step=UNDO))
+        os.unlink(journal.path)
+        raise
+    os.unlink(journal.path)
+    sync_folder(inst.kit)
+
+
+def journal_path(inst: Installation) -> str:
+    return os.path.join(inst.kit, "journal.json")
+
+
+@contextlib.contextmanager
+def blocking(inst: Installation, verb: str, cause: Optional[BaseException] = None) -> Iterator[None]:
+    """Turn the failure of a recovery into Blocked, which tells what to do by hand."""
     try:
         yield
-    except BaseException:
-        RECOVERIES[verb](inst, facts)
-        os.unlink(path)
-        raise
-    os.unlink(path)
-    sync_folder(inst.kit)
+    except Exception as error:
+        got = "{}; the {} had failed: {}".format(error, verb, cause) if cause else str(error)
+        raise Blocked(
+            journal_path(inst),
+            "must be gone before anything else is begun: what an interrupted {} has left could not be put right".format(
+                verb
+            ),
+            got,
+            "mend the cause, then run any command again, such as dlsctl start: it goes on where this one stopped",
+        ) from error
 
 
 def recover(inst: Installation) -> Optional[str]:
     """Undo or finish what a process that died has left; returns the verb, or None where nothing was left."""
-    path = os.path.join(inst.kit, "journal.json")
+    path = journal_path(inst)
     try:
         journal = read_json(path)
         if journal is None:
@@ -100,6 +141,7 @@ def recover(inst: Installation) -> Optional[str]:
         ) from None
     if verb not in RECOVERIES:
         raise Blocked(path, "must be of a verb this dlsctl knows", one_line(verb), "run the newer dlsctl that wrote it")
-    RECOVERIES[verb](inst, facts)
+    with blocking(inst, verb):
+        RECOVERIES[verb](inst, facts)
     os.unlink(path)
     return verb

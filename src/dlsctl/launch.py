@@ -70,7 +70,7 @@ def startup_with_ports(script: bytes, server_port: int, data_port: int, line: Di
 
 def server_argv(inst: Installation, record: Release) -> List[str]:
     """The documented command line of a release, with this installation's ports; run it inside the release's folder."""
-    words = dict(version=record["version"], server_port=inst.server_port, data_port=inst.data_port)
+    words = dict(version=record["version"], server_port=inst.server_port, data_port=inst.data_port_of(record))
     return [word.format(**words) for word in record["line"]["argv"]]
 
 
@@ -183,7 +183,7 @@ def require_configured_ports(inst: Installation, record: Release) -> None:
     if inst.launch != "vendor":
         return
     script = vendor_script(inst, record)
-    if startup_with_ports(script, inst.server_port, inst.data_port, record["line"]) != script:
+    if startup_with_ports(script, inst.server_port, inst.data_port_of(record), record["line"]) != script:
         raise Refused("startup.sh", "must have the ports of the configuration", "others", "set them with: dlsctl apply")
 
 

@@ -8,7 +8,6 @@ from typing import Any, Dict, List
 from dlsctl.access import open_ports, open_problem
 from dlsctl.apply import is_enabled, pending_steps
 from dlsctl.deployment import Spec, as_it_is, is_as_expected
-from dlsctl.files import list_folder
 from dlsctl.host import user_exists
 from dlsctl.identity import drift_problem, identity, identity_drift
 from dlsctl.installation import DEFAULT_CONFIG, Installation
@@ -37,7 +36,7 @@ def look(spec: Spec, inst: Installation) -> Dict[str, Any]:
     now = as_configured(inst)
     expected = spec.get("files", [])
     seen = {
-        "installed": sorted(name for name in list_folder(inst.releases) if inst.is_installed(name)),
+        "installed": inst.installed(),
         "current": current,
         "running": is_running(now) if current else False,
         "error": portal_error(now, now.release()) if current else "not installed",

@@ -252,4 +252,4 @@ def installation_of(spec: Spec) -> Installation:
     settings = {name[length:]: value for name, value in spec["values"].items()}
     if not settings.get("admin_password_set"):
         settings["allowed_networks"] = ["localhost"]
-    return Installation(settings)
+    return Installation(dict(settings, proxy=spec.get("proxy")))

@@ -1,10 +1,14 @@
 """What a person has to mend, and the exit code of each kind."""
 
-from typing import Dict, Optional
+import os
+from typing import Any, Dict, Optional, Tuple
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_STOPPED, EXIT_UNHEALTHY, EXIT_DIFFERS, EXIT_REFUSED, EXIT_BUSY, EXIT_BLOCKED = (
     range(9)
 )
+
+
+Answer = Tuple[int, Any, str]  # of a verb: exit code, JSON, text
 
 
 class Problem(Exception):
@@ -40,6 +44,22 @@ class Refused(Problem):
     """An input or the host breaks a rule. Nothing was changed."""
 
     code = EXIT_REFUSED
+
+
+def problem_of(error: BaseException) -> Problem:
+    """What a person is told of an error."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return Problem("dlsctl", "must run to its end", "an interrupt", "run the same again")
+    if isinstance(error, OSError):
+        what = shown(error.filename) if isinstance(error.filename, bytes) else error.filename or "dlsctl"
+        hint = "look at it, its rights and the free space there; then run the same again"
+        if isinstance(error, PermissionError) and os.geteuid() != 0:
+            hint = "run it as root, for example with sudo"
+        return Problem(what, "must be accessible", error.strerror or error, hint)
+    got = "{}: {}".format(type(error).__name__, error)
+    return Problem("dlsctl", "must know what it meets", got, "run it with --debug and report it")
 
 
 def shown(text: object) -> str:

@@ -74,18 +74,22 @@ def pinned_archive(path: str, sha256: str, version: str) -> Archive:
 def place_release(inst: Installation, archive_path: str, archive: Archive, line: Dict[str, Any]) -> None:
     staging = staging_dir(inst, archive.version)
     os.mkdir(staging, 0o755)
-    members = unpack_tar(archive_path, staging, archive, ArchiveLimits())
+    unpack_release(inst, archive_path, archive, line, staging)
+    os.chmod(staging, int(line["mode"], 8))
+    give_to(staging, inst.account())
+    os.rename(staging, inst.release_dir(archive.version))
+    sync_folder(inst.releases)
+
+
+def unpack_release(inst: Installation, archive_path: str, archive: Archive, line: Dict[str, Any], into: str) -> None:
+    """Unpack an archive into an empty folder, with the modes of its line, keep it, and write the release's record."""
+    members = unpack_tar(archive_path, into, archive, ArchiveLimits())
     mode = int(line["mode"], 8)
     members = [member if member.kind == "link" else member._replace(mode=mode) for member in members]
     for member in members:
         if member.kind != "link":
-            os.chmod(os.path.join(staging, member.path), mode)
-    os.chmod(staging, mode)
-    give_to(staging, inst.account())
-    kept = os.path.join(inst.archives, archive.sha256 + ".tar.gz")
-    if not os.path.exists(kept):
-        shutil.copyfile(archive_path, kept + ".partial")
-        os.rename(kept + ".partial", kept)
+            os.chmod(os.path.join(into, member.path), mode)
+    keep_archive(inst, archive_path, archive.sha256)
     write_json(
         inst.record_path(archive.version),
         {
@@ -96,8 +100,21 @@ def place_release(inst: Installation, archive_path: str, archive: Archive, line:
             "members": [list(member) for member in members],
         },
     )
-    os.rename(staging, inst.release_dir(archive.version))
-    sync_folder(inst.releases)
+
+
+def keep_archive(inst: Installation, path: str, sha256: str) -> None:
+    """Keep a vendor archive on the host: a restore needs it, and nothing from outside then."""
+    kept = archive_path_of(inst, sha256)
+    if not os.path.exists(kept):
+        shutil.copyfile(path, kept + ".partial")
+        with open(kept + ".partial", "rb") as stream:
+            os.fsync(stream.fileno())
+        os.rename(kept + ".partial", kept)
+        sync_folder(inst.archives)
+
+
+def archive_path_of(inst: Installation, sha256: str) -> str:
+    return os.path.join(inst.archives, sha256 + ".tar.gz")
 
 
 def point_current(inst: Installation, version: str) -> None:

@@ -2,43 +2,63 @@
 
 import hashlib
 import os
-from typing import Dict, List, Optional, Set
+from typing import Dict, Iterator, List, Optional, Set, Tuple
 
 from dlsctl.archives import Member
-from dlsctl.files import Entry, describe, read_bytes, read_json, refuse_unreadable, walk, write_atomic, write_json
+from dlsctl.files import (
+    Entry,
+    Hashes,
+    describe,
+    read_bytes,
+    read_json,
+    refuse_unreadable,
+    walk,
+    write_atomic,
+    write_json,
+)
+from dlsctl.host import Account
 from dlsctl.installation import Installation, Release
 
 
-def state(inst: Installation, version: Optional[str] = None) -> List[Entry]:
-    """What differs from the manifest: a list of {path, change, kind, mode, size, sha256}, sorted by path.
+def state(inst: Installation, version: Optional[str] = None, fresh: bool = False) -> List[Entry]:
+    """What differs from the manifest, sorted by path; the fields of an entry are those of `describe`, and `change`.
 
-    `change` is added, modified or removed. Files that the kit placed or edited, untouched since, are left out.
+    `change` is added, modified or removed. Files that the kit placed or edited, untouched since, are left out. `fresh`
+    reads every file, where otherwise those that cannot have changed since the last time are not read again.
     """
+    return sorted((entry for entry, _ in scan(inst, version, fresh)), key=lambda entry: entry["path"])
+
+
+def scan(inst: Installation, version: Optional[str] = None, fresh: bool = False) -> Iterator[Tuple[Entry, str]]:
+    """Yield each entry of the state with a name to open it by, valid until the next; folders before what is in them."""
     record = inst.release(version)
     base = inst.release_dir(record["version"])
     expected = {member.path: member for member in record["members"]}
     ours = kit_files(inst, record["version"])
-    found = []
-    seen = set()
+    hashes = Hashes(os.path.join(inst.kit, "hashes", record["version"] + ".json"))
+    if fresh:
+        hashes.known = {}
+    owner = os.stat(base)
     for path, full in walk(base, refuse_unreadable):
         try:
-            actual = describe(path, full)
+            actual = describe(path, full, hashes)
         except FileNotFoundError:  # a running server removes files too
             continue
-        seen.add(path)
+        member = expected.pop(path, None)
         if ours.get(path) == actual["sha256"] and actual["sha256"]:
             continue
-        if path not in expected:
-            found.append(dict(actual, change="added"))
-        elif differs(expected[path], actual):
-            found.append(dict(actual, change="modified"))
-    for path in set(expected) - seen:
-        found.append({"path": path, "change": "removed", "kind": expected[path].kind})
-    return sorted(found, key=lambda entry: entry["path"])
+        if member is None:
+            yield dict(actual, change="added"), full
+        elif differs(member, actual, (owner.st_uid, owner.st_gid)):
+            yield dict(actual, change="modified"), full
+    for member in expected.values():
+        yield {"path": member.path, "change": "removed", "kind": member.kind}, ""
+    hashes.keep()
 
 
-def differs(member: Member, actual: Entry) -> bool:
-    if member.kind != actual["kind"]:
+def differs(member: Member, actual: Entry, owner: Account) -> bool:
+    """Whether a vendor file is not as the archive has it, with the release's owner."""
+    if member.kind != actual["kind"] or owner != (actual["uid"], actual["gid"]):
         return True
     if member.kind == "link":
         return bool(member.link != actual["link"])

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, Optional, Tuple, Uni
 from dlsctl.archives import VERSION_FORM
 from dlsctl.deployment import Spec
 from dlsctl.licenses import LICENSE_NAME
+from dlsctl.packs import RECIPIENT_HINT, RECIPIENT_RULE, is_recipient
 from dlsctl.pair import url_parts
 from dlsctl.problems import Problem, Refused
 
@@ -117,8 +118,11 @@ def value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem]:
     for short in POSITIVE:
         yield from rule(short, lambda seconds: 1 <= seconds <= 86400, "must be 1 to 86400 seconds")
     yield from rule("memory_max_mb", lambda mib: mib == 0 or mib >= 512, "must be 0, for no limit, or 512 and more")
-    for short in PATHS:
+    for short in (*PATHS, "backup_metrics"):
         yield from rule(short, is_plain_path, PATH_RULE)
+    for short in ("backup_keep", "backup_keep_days", "backup_min_age_hours"):
+        yield from rule(short, lambda number: 0 <= number <= 100000, "must be 0 to 100000")
+    yield from rule("backup_recipient", is_recipient, RECIPIENT_RULE, RECIPIENT_HINT)
     yield from rule(
         "archive", lambda path: re.match("[/~]", path), "must be an absolute path on the control node, or begin with ~"
     )

@@ -34,7 +34,7 @@ DEFAULTS = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
 def spec(site: Site) -> dict[str, Any]:
     """What the engines ask about a host on which everything is right."""
     values = {name: value for name, value in DEFAULTS.items() if name in OPTIONS} | {
-        f"dls_server_{name}": value for name, value in site.settings.items()
+        f"dls_server_{name}": value for name, value in site.settings.items() if name != "proxy"
     }
     values |= {
         "dls_server_version": "2.4.11",

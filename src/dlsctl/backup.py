@@ -1,0 +1,193 @@
+"""Backing up: the server is stopped as briefly as can be, its state copied, and the copy packed while it runs again."""
+
+import contextlib
+import os
+import shutil
+import socket
+import time
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
+
+from dlsctl.files import Entry, describe, free_bytes, sync_folder, walk, write_json
+from dlsctl.host import utc_now
+from dlsctl.identity import identity, recorded_identity
+from dlsctl.installation import Installation
+from dlsctl.journal import journaled, recovers
+from dlsctl.packs import best_compression, encryption_for, pack_name, write_pack
+from dlsctl.problems import Problem, Refused
+from dlsctl.processes import is_running
+from dlsctl.service import start, stop, wait_healthy
+from dlsctl.state import scan, state
+from dlsctl.store import FORMAT, MANIFEST, Backup, check, digest_of, is_packed, pack_facts, partial_dir
+from dlsctl.trees import COPIED, copy_entry, named_owner
+
+# Of the kit's folder: what tells the server's state from the archive's files, and what is known of the server.
+KIT_FILES = ("identity.json", "edits.json", "in-sight.json", "admin-password-set", "upgrades.json")
+SPARE = 64 << 20  # bytes that a backup leaves free
+
+
+class Copy(NamedTuple):
+    """What a backup will hold, copied where nobody changes it: the name it will have, and the entries by section."""
+
+    name: str
+    folder: str
+    version: str
+    sections: Dict[str, List[Entry]]
+
+
+def back_up(inst: Installation, hot: bool = False, reason: str = "by hand") -> Backup:
+    """Save the state: stop the server, copy its state, start it; then pack the copy, and read the pack back.
+
+    `hot` copies while the server runs: nobody knows whether its files fit together then. A server that is stopped stays
+    so. Raises Problem; the server runs afterwards if it did before.
+    """
+    version = str(inst.release()["version"])
+    require_room(inst)
+    encryption_for(inst.backup_recipient)
+    was_running, health = is_running(inst), None
+    name = new_name(inst, version)
+    with journaled(inst, "backup", name=name, was_running=was_running):
+        begun = time.monotonic()
+        if hot or not was_running:
+            copy = copy_all(inst, name, version)
+        else:
+            state(inst)  # by which the files that cannot change any more are known
+            begun = time.monotonic()
+            stop(inst)
+            try:
+                copy = copy_all(inst, name, version)
+            finally:
+                start(inst)
+            health = health_problem(inst)
+        outage = 0 if hot or not was_running else round(time.monotonic() - begun, 1)
+        facts = {"reason": reason, "method": "hot" if hot and was_running else "stopped", "outage": outage}
+        backup = save(inst, copy, facts)
+        shutil.rmtree(copy.folder)
+    if health:
+        raise health
+    return backup
+
+
+def health_problem(inst: Installation) -> Optional[Problem]:
+    """What keeps the server from being healthy: told only when the backup is complete."""
+    try:
+        wait_healthy(inst, settle=0)
+    except Problem as problem:
+        return problem
+    return None
+
+
+def require_room(inst: Installation) -> None:
+    """Raise Refused where the state does not fit twice: as a copy beside the server, and as a pack."""
+    size = sum(entry.get("size", 0) for entry in state(inst)) + SPARE
+    for folder in (inst.kit, inst.backup_dir):
+        if free_bytes(folder) < size:
+            got = "{} MiB".format(free_bytes(folder) >> 20)
+            raise Refused(folder, "must have {} MiB free for a backup".format(size >> 20), got, "free some space")
+
+
+def new_name(inst: Installation, version: str) -> str:
+    base = name = "{}-{}".format(time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), version)
+    number = 1
+    while os.path.lexists(os.path.join(inst.backup_dir, name)):
+        number += 1
+        name = "{}-{}".format(base, number)
+    return name
+
+
+def copy_dir(inst: Installation, name: str) -> str:
+    return os.path.join(inst.kit, "copy-" + name)
+
+
+@recovers("backup")
+def undo_backup(inst: Installation, facts: Dict[str, Any]) -> None:
+    if facts["was_running"]:
+        start(inst)
+    for folder in (copy_dir(inst, facts["name"]), partial_dir(inst, facts["name"])):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def copy_all(inst: Installation, name: str, version: str) -> Copy:
+    """Copy what a backup of a release holds to a folder of its own."""
+    folder = copy_dir(inst, name)
+    os.mkdir(folder, 0o700)
+    sections = {}
+    for section, parts in sources(inst, version):
+        target = os.path.join(folder, section)
+        os.mkdir(target, 0o700)
+        entries = [copy_part(entry, full, target) for entry, full in parts]
+        sections[section] = sorted(entries, key=lambda entry: str(entry["path"]))
+    return Copy(name, folder, version, sections)
+
+
+def copy_part(entry: Entry, full: str, target: str) -> Entry:
+    if entry.get("change") == "removed":
+        return entry
+    if entry["kind"] in COPIED:
+        make_parents(target, entry["path"])
+        entry = copy_entry(entry, full, target)
+    return named_owner(entry)
+
+
+def make_parents(target: str, path: str, mode: int = 0o700) -> None:
+    """Make the folders above a state's file that are the archive's, not the state's."""
+    parent = os.path.dirname(path)
+    if parent and not os.path.isdir(os.path.join(target, parent)):
+        make_parents(target, parent, mode)
+        os.mkdir(os.path.join(target, parent))
+        os.chmod(os.path.join(target, parent), mode)
+
+
+def sources(inst: Installation, version: str) -> Iterator[Tuple[str, Iterator[Tuple[Entry, str]]]]:
+    """The sections of a backup, each with its entries and names to open them by."""
+    unit = os.path.basename(inst.unit_path())
+    yield "release", scan(inst, version)
+    yield "kit", entries_of(inst.kit, {*KIT_FILES, "releases", os.path.join("releases", version + ".json")})
+    yield "config", entries_of(inst.config_dir, {"dlsctl.json", "dls.json"})
+    yield "licenses", entries_of(inst.licenses)
+    if inst.supervisor == "systemd":
+        folder = os.path.dirname(inst.unit_path())
+        yield "systemd", entries_of(folder, {unit, unit + ".d", os.path.join(unit + ".d", "access.conf")})
+
+
+def entries_of(base: str, wanted: Optional[Set[str]] = None) -> Iterator[Tuple[Entry, str]]:
+    for path, full in walk(base):
+        if wanted is None or path in wanted:
+            with contextlib.suppress(FileNotFoundError):
+                yield describe(path, full), full
+
+
+def save(inst: Installation, copy: Copy, facts: Dict[str, Any]) -> Backup:
+    """Pack what was copied, read it back, and let the backup appear under its name, complete."""
+    partial = partial_dir(inst, copy.name)
+    os.makedirs(inst.backup_dir, 0o700, exist_ok=True)
+    os.mkdir(partial, 0o700)
+    compression, encryption = best_compression(), encryption_for(inst.backup_recipient)
+    pack = os.path.join(partial, pack_name(compression, encryption))
+    parts = (
+        (os.path.join(section, entry["path"]), entry, os.path.join(copy.folder, section, entry["path"]))
+        for section, entries in sorted(copy.sections.items())
+        for entry in entries
+        if is_packed(entry)
+    )
+    write_pack(pack, parts, compression, encryption, inst.backup_recipient)
+    record = inst.release(copy.version)
+    manifest = dict(
+        facts,
+        format=FORMAT,
+        created=utc_now(),
+        host=socket.gethostname(),
+        version=record["version"],
+        archive_sha256=record["archive_sha256"],
+        line=record["line"],
+        networks=inst.networks,
+        identity=dict(identity(), uuid=recorded_identity(inst).get("uuid")),
+        sections=copy.sections,
+        pack=dict(pack_facts(pack), compression=compression, encryption=encryption),
+    )
+    manifest["digest"] = digest_of(manifest)
+    write_json(os.path.join(partial, MANIFEST), manifest, 0o600)
+    check(Backup(copy.name, partial, manifest))
+    folder = os.path.join(inst.backup_dir, copy.name)
+    os.rename(partial, folder)
+    sync_folder(inst.backup_dir)
+    return Backup(copy.name, folder, manifest)

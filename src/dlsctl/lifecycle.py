@@ -1,0 +1,255 @@
+"""The verbs of the life cycle: backup, restore, drill, upgrade and rollback."""
+
+import argparse
+import calendar
+import json
+import os
+import time
+from typing import Any, Callable, Dict, List
+
+from dlsctl.backup import back_up
+from dlsctl.drill import drill
+from dlsctl.files import write_atomic
+from dlsctl.installation import Installation
+from dlsctl.journal import locked
+from dlsctl.outcome import detached, outcome
+from dlsctl.problems import EXIT_OK, Answer
+from dlsctl.restore import Wish, restore
+from dlsctl.store import Backup, Policy, backups, check, find, policy_of, prunable, prune
+from dlsctl.upgrade import CARRY, FRESH, Order, prune_releases, roll_back, upgrade
+
+AddVerb = Callable[[Callable[[argparse.Namespace], Answer], str], argparse.ArgumentParser]
+
+
+def add_verbs(verb: AddVerb) -> None:
+    """Add the verbs to the command line; `verb` makes a parser for a function."""
+    entry = verb(verb_backup, "save the server's state, which is stopped for it as briefly as can be")
+    entry.add_argument("--hot", action="store_true", help="copy while it runs: the files may not fit together")
+    entry.add_argument("--reason", default="by hand", help="told by the list of backups")
+    entry.add_argument("--scheduled", action="store_true", help="prune afterwards, and write the metrics")
+    verb(verb_backups, "list the backups that are complete").add_argument(
+        "--metrics",
+        metavar="FILE",
+        help="write their age, number and size for a node exporter's textfile collector, too",
+    )
+    entry = verb(verb_verify_backup, "read backups to their end and compare every byte")
+    entry.add_argument("names", metavar="BACKUP", nargs="*", help="name or folder (default: the newest)")
+    entry.add_argument("--all", action="store_true", help="all that there are")
+    add_key(entry)
+    entry = verb(verb_restore, "make the server what it was when a backup was made")
+    entry.add_argument("backup", metavar="BACKUP", nargs="?", help="name or folder (default: the newest)")
+    entry.add_argument("--archive", metavar="FILE", help="the vendor's archive, where the host has it no more")
+    for name, text in (
+        ("replace", "put aside the state that is there"),
+        ("other-version", "go to the version of the backup"),
+        ("rehost", "restore the backup of another machine, whose licence then has to be activated anew"),
+    ):
+        entry.add_argument("--" + name, action="store_true", help=text)
+    add_key(entry)
+    entry = verb(verb_drill, "prove that a backup can be restored, beside the running server")
+    entry.add_argument("backup", metavar="BACKUP", nargs="?", help="name or folder (default: the newest)")
+    entry.add_argument("--archive", metavar="FILE", help="the vendor's archive, where the host has it no more")
+    add_key(entry)
+    entry = verb(verb_prune, "remove the backups that need not be kept")
+    for name in Policy._fields:
+        entry.add_argument("--" + name.replace("_", "-"), type=int, metavar="N", help="(default: as configured)")
+    entry.add_argument("--check", action="store_true", help="only say which")
+    entry = verb(verb_upgrade, "put a newer release in use; any failure puts the old one back")
+    entry.add_argument("archive", metavar="FILE")
+    for name, text in (
+        ("sha256", "the pinned checksum"),
+        ("version", "the version it must hold"),
+        ("line", "the release line's facts, as JSON"),
+    ):
+        entry.add_argument("--" + name, required=True, help=text)
+    entry.add_argument("--acknowledge", action="store_true", help="the licence may have to be issued anew")
+    entry.add_argument(
+        "--state", choices=[CARRY, FRESH], default=CARRY, help="what becomes of it (default: %(default)s)"
+    )
+    verb(verb_rollback, "put the release back in use that was before the last upgrade, with the state it had")
+    verb(verb_prune_releases, "remove releases and archives that nothing needs any more").add_argument(
+        "--keep", type=int, default=1, metavar="N", help="how many beside the one in use (default: %(default)s)"
+    )
+    entry = verb(verb_outcome, "say what the last backup, restore, drill, upgrade or rollback has come to")
+    entry.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="for one that goes on")
+
+
+def add_key(entry: argparse.ArgumentParser) -> None:
+    entry.add_argument("--key", metavar="FILE", help="the private key, for a backup that is encrypted")
+
+
+def working(options: argparse.Namespace, verb: str, work: Callable[[Installation], Answer]) -> Answer:
+    """Do the work under the lock, whatever becomes of the connection or the terminal."""
+    inst = Installation.load(options.config)
+
+    def under_lock() -> Answer:
+        with locked(inst):
+            return work(inst)
+
+    return detached(inst, verb, under_lock)
+
+
+def verb_backup(options: argparse.Namespace) -> Answer:
+    def work(inst: Installation) -> Answer:
+        backup = back_up(inst, options.hot, "scheduled" if options.scheduled else options.reason)
+        removed = prune(inst, policy_of(inst)) if options.scheduled else []
+        text = "{}: {}, the server was away for {} s".format(
+            backup.folder, size_text(backup), backup.manifest["outage"]
+        )
+        if backup.manifest["method"] == "hot":
+            text += "; copied while the server ran, so its files may not fit together"
+        return EXIT_OK, dict(facts_of(backup), changed=True, removed=removed), text
+
+    if not options.scheduled:
+        return working(options, "backup", work)
+    ended = False
+    try:
+        answer = working(options, "backup", work)
+        ended = True
+        return answer
+    finally:
+        inst = Installation.load(options.config)
+        if inst.backup_metrics:
+            write_metrics(inst, inst.backup_metrics, ended)
+
+
+def size_text(backup: Backup) -> str:
+    return "{:.1f} MiB".format(backup.manifest["pack"]["size"] / (1 << 20))
+
+
+def facts_of(backup: Backup) -> Dict[str, Any]:
+    """What a list of backups tells of one."""
+    manifest = backup.manifest
+    facts = {key: manifest[key] for key in ("created", "version", "reason", "method", "outage", "host")}
+    pack = manifest["pack"]
+    return dict(facts, name=backup.name, folder=backup.folder, size=pack["size"], encryption=pack["encryption"])
+
+
+def verb_backups(options: argparse.Namespace) -> Answer:
+    inst = Installation.load(options.config)
+    found = backups(inst)
+    if options.metrics:
+        write_metrics(inst, options.metrics)
+    form = "{name}  {size:>12} bytes  {method}, {reason}{sealed}"
+    lines = [
+        form.format(sealed=", encrypted" if facts["encryption"] else "", **facts) for facts in map(facts_of, found)
+    ]
+    return (
+        EXIT_OK,
+        {"folder": inst.backup_dir, "backups": [facts_of(backup) for backup in found]},
+        ("\n".join(lines) or "no backup in " + inst.backup_dir),
+    )
+
+
+def write_metrics(inst: Installation, path: str, succeeded: bool = True) -> None:
+    """Write what there is to watch, for a node exporter's textfile collector, in one rename."""
+    found = backups(inst)
+    newest = found[-1].manifest if found else None
+    made = time.strptime(newest["created"], "%Y-%m-%dT%H:%M:%SZ") if newest else time.gmtime(0)
+    values = [
+        ("last_backup_timestamp_seconds", "When the newest backup that was read back was made", calendar.timegm(made)),
+        ("last_run_success", "Whether the last scheduled backup succeeded", int(succeeded)),
+        ("backups", "Number of complete backups", len(found)),
+        ("backup_size_bytes", "Size of the newest backup", newest["pack"]["size"] if newest else 0),
+    ]
+    lines: List[str] = []
+    for name, text, value in values:
+        full = "dls_" + name
+        lines += ["# HELP {} {}.".format(full, text), "# TYPE {} gauge".format(full), "{} {}".format(full, value)]
+    write_atomic(path, ("\n".join(lines) + "\n").encode())
+
+
+def verb_verify_backup(options: argparse.Namespace) -> Answer:
+    inst = Installation.load(options.config)
+    found = backups(inst) if options.all else [find(inst, name) for name in options.names or [None]]
+    lines, results = [], []
+    for backup in found:
+        was_read = check(backup, options.key)
+        results.append({"name": backup.name, "content": was_read})
+        how = (
+            "every byte is as it was written" if was_read else "the pack is as it was written; its content is encrypted"
+        )
+        lines.append("{}: {}".format(backup.name, how))
+    return EXIT_OK, {"verified": results}, "\n".join(lines) or "no backup in " + inst.backup_dir
+
+
+def verb_restore(options: argparse.Namespace) -> Answer:
+    wish = Wish(
+        os.path.abspath(options.backup) if options.backup and "/" in options.backup else options.backup,
+        options.archive,
+        options.key,
+        options.replace,
+        options.other_version,
+        options.rehost,
+    )
+
+    def work(inst: Installation) -> Answer:
+        done = restore(inst, wish)
+        lines = ["restored {}, release {}".format(done["backup"], done["new"])]
+        if done["kept"]:
+            lines.append("what was there is kept in " + os.path.join(inst.releases, done["kept"]))
+        if done["rehost"]:
+            lines.append("this is another machine: activate the licence anew for the UUID that its portal shows")
+        lines += [path + " is not what it was: it is the deployment's" for path in done["configuration"]]
+        return EXIT_OK, done, "\n".join(lines)
+
+    return working(options, "restore", work)
+
+
+def verb_drill(options: argparse.Namespace) -> Answer:
+    def work(inst: Installation) -> Answer:
+        report = drill(inst, options.backup, options.key, options.archive)
+        form = "{backup} can be restored: release {version} was healthy and gave clients {clients}, after {seconds} s"
+        return EXIT_OK, report, form.format(**report)
+
+    return working(options, "drill", work)
+
+
+def verb_prune(options: argparse.Namespace) -> Answer:
+    inst = Installation.load(options.config)
+    chosen = {name: getattr(options, name) for name in Policy._fields if getattr(options, name) is not None}
+    policy = policy_of(inst)._replace(**chosen)
+    if options.check:
+        removed = [backup.name for backup in prunable(inst, policy)]
+    else:
+        with locked(inst):
+            removed = prune(inst, policy)
+    return EXIT_OK, {"changed": bool(removed), "removed": removed}, "\n".join(removed) or "nothing to remove"
+
+
+def verb_upgrade(options: argparse.Namespace) -> Answer:
+    order = Order(
+        options.archive,
+        options.sha256.replace("sha256:", ""),
+        options.version,
+        json.loads(options.line),
+        options.state,
+        options.acknowledge,
+    )
+
+    def work(inst: Installation) -> Answer:
+        done = upgrade(inst, order)
+        text = "release {new} was in use already" if not done["changed"] else "{old} became {new}, away for {outage} s"
+        return EXIT_OK, done, text.format(**done)
+
+    return working(options, "upgrade", work)
+
+
+def verb_rollback(options: argparse.Namespace) -> Answer:
+    def work(inst: Installation) -> Answer:
+        done = roll_back(inst)
+        form = "{new} is back with the state it had; what {old} wrote since is in the backup {backup}"
+        return EXIT_OK, done, form.format(**done)
+
+    return working(options, "rollback", work)
+
+
+def verb_prune_releases(options: argparse.Namespace) -> Answer:
+    inst = Installation.load(options.config)
+    with locked(inst):
+        removed = prune_releases(inst, options.keep)
+    return EXIT_OK, {"changed": bool(removed), "removed": removed}, "\n".join(removed) or "nothing to remove"
+
+
+def verb_outcome(options: argparse.Namespace) -> Answer:
+    return outcome(Installation.load(options.config), options.wait)

@@ -1,0 +1,78 @@
+"""Work that goes on when whoever asked for it is gone: a lost connection or a closed terminal does not stop it."""
+
+import contextlib
+import json
+import os
+import signal
+from typing import Any, Callable, Dict, Optional
+
+from dlsctl.files import read_json, write_json
+from dlsctl.host import utc_now, wait_until
+from dlsctl.installation import Installation
+from dlsctl.journal import busy_problems
+from dlsctl.problems import EXIT_FAILED, Answer, Busy, Problem, Refused, problem_of
+
+
+def detached(inst: Installation, verb: str, work: Callable[[], Answer]) -> Answer:
+    """Do the work in a session of its own, and wait for it; its outcome is kept for `outcome`, too."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        code = EXIT_FAILED
+        try:
+            os.setsid()
+            for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: None)  # SIG_IGN would be the server's, too
+            result = result_of(inst, verb, work)
+            code = result["code"]
+            os.write(writer, json.dumps(result).encode())
+        finally:
+            os._exit(code)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        text = stream.read()
+    os.waitpid(child, 0)
+    if not text:
+        raise Problem(verb, "must run to its end", "killed", "run any command of dlsctl: it goes on, or back")
+    return answer_of(json.loads(text.decode()))
+
+
+def result_of(inst: Installation, verb: str, work: Callable[[], Answer]) -> Dict[str, Any]:
+    begun = utc_now()
+    try:
+        code, answer, text = work()
+        result: Dict[str, Any] = {"code": code, "answer": answer, "text": text}
+    except Exception as error:
+        problem = problem_of(error)
+        result = {"code": problem.code, "problem": problem.as_dict()}
+        if isinstance(problem, Busy):  # the outcome of whoever is at work is not this
+            return result
+    result.update(verb=verb, begun=begun, ended=utc_now())
+    with contextlib.suppress(OSError):  # of a full disk: whoever waits is told all the same
+        write_json(outcome_path(inst), result, 0o600)
+    return result
+
+
+def answer_of(result: Dict[str, Any]) -> Answer:
+    """The answer of a verb from its result. Raises the Problem that it was."""
+    told = result.get("problem")
+    if told is None:
+        return result["code"], result["answer"], result["text"]
+    problem = Problem(told["what"], told["rule"], told["got"], told["hint"])
+    problem.code = result["code"]
+    raise problem
+
+
+def outcome_path(inst: Installation) -> str:
+    return os.path.join(inst.kit, "outcome.json")
+
+
+def outcome(inst: Installation, seconds: float, verb: Optional[str] = None) -> Answer:
+    """What the last work has come to; waits so long for work that goes on. Raises the Problem that it was."""
+    if not wait_until(lambda: not list(busy_problems(inst)), seconds):
+        raise next(iter(busy_problems(inst)))
+    result = read_json(outcome_path(inst))
+    if result is None or (verb and result.get("verb") != verb):
+        raise Refused(outcome_path(inst), "must be there", "nothing", "nothing was done yet, or it was killed")
+    return answer_of(result)

@@ -1,0 +1,265 @@
+"""Upgrade and rollback: another release in use, with the state or without it, or everything as before."""
+
+import os
+import shutil
+import time
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from dlsctl.apply import write_pending
+from dlsctl.archives import Archive, Member
+from dlsctl.backup import SPARE, copy_all, copy_dir, make_parents, new_name, save
+from dlsctl.files import Entry, free_bytes, list_folder, read_json, write_json
+from dlsctl.host import utc_now
+from dlsctl.identity import drift_problem, identity, identity_drift
+from dlsctl.installation import Installation, Release
+from dlsctl.journal import Journal, journaled, recovers
+from dlsctl.problems import Refused, one_line
+from dlsctl.processes import is_running
+from dlsctl.releases import pinned_archive, point_current, unpack_release
+from dlsctl.service import portal_error, portal_url, start, stop, wait_healthy
+from dlsctl.state import scan, state
+from dlsctl.store import Backup, backups, partial_dir
+from dlsctl.switch import (
+    SAVE,
+    STAGE,
+    START,
+    STOP,
+    come_up,
+    go_back,
+    go_on,
+    name_aside,
+    require_closed_configuration,
+    staged_dir,
+    switch,
+)
+from dlsctl.trees import COPIED, clear, copy_entry
+
+CARRY, FRESH = "carry", "fresh"
+# Vendor documentation, "Upgrade".
+WARNING = (
+    "the vendor advises not to upgrade unless it is necessary: a licence is bound to a copy of the server, and usually"
+    " has to be issued anew after an upgrade, so contact the vendor's support first"
+)
+
+
+class Order(NamedTuple):
+    """What to upgrade to, and how: `policy` carries the state over or leaves it behind (`fresh`)."""
+
+    archive: str
+    sha256: str
+    version: str
+    line: Dict[str, Any]
+    policy: str = CARRY
+    acknowledged: bool = False
+
+
+def upgrade(inst: Installation, order: Order) -> Dict[str, Any]:
+    """Put another release in use; returns what was done, with `changed`. Nothing happens for the same version.
+
+    Raises Refused before anything is changed; or Problem, when the old release is back with the state it had.
+    """
+    old = inst.current_version()
+    if old is None:
+        raise Refused(inst.home, "must hold an installed release", "nothing", "install one first")
+    if old == order.version:
+        return {"changed": False, "old": old, "new": old}
+    archive = require_upgradable(inst, old, order)
+    facts = {"old": old, "new": order.version, "was_running": True, "aside": name_aside(inst, order.version)}
+    with journaled(inst, "upgrade", step=STAGE, policy=order.policy, **facts) as journal:
+        os.mkdir(staged_dir(inst), 0o700)
+        unpack_release(inst, order.archive, archive, order.line, staged_dir(inst))
+        state(inst)  # by which the files that cannot change any more are known
+        outage = switch(inst, journal, lambda: place(inst, order))
+        journal.note(outage=outage)
+        return finish(inst, journal)
+
+
+def require_upgradable(inst: Installation, old: str, order: Order) -> Archive:
+    """Refuse what cannot work, before anything is changed; returns the archive that was read."""
+    if numbers(order.version) < numbers(old):
+        raise Refused(
+            "version", "must not be older than {}".format(old), order.version, "go back with: dlsctl rollback"
+        )
+    if not order.acknowledged:
+        raise Refused("upgrade", "must be acknowledged: " + WARNING, "no acknowledgement", "say so with --acknowledge")
+    archive = pinned_archive(order.archive, order.sha256, order.version)
+    drift = identity_drift(inst, identity())
+    if drift:
+        raise drift_problem(drift[0])
+    error = portal_error(inst, inst.release()) if is_running(inst) else "it is stopped"
+    if error:
+        rule = "must answer {} before it is upgraded".format(portal_url(inst, inst.release()))
+        raise Refused(inst.service, rule, error, "start it, or mend what its log says")
+    entries = state(inst)
+    if order.policy == FRESH:
+        require_closed_configuration(inst, "a server without its state has no password")
+    else:
+        refuse_conflicts(inst.release(old), archive, entries)
+    size = sum(member.size for member in archive.members) + archive.size
+    size += 3 * sum(entry.get("size", 0) for entry in entries) + SPARE  # carried, copied, packed
+    if free_bytes(inst.releases) < size:
+        got = "{} MiB".format(free_bytes(inst.releases) >> 20)
+        raise Refused(inst.releases, "must have {} MiB free".format(size >> 20), got, "free some space")
+    return archive
+
+
+def numbers(version: str) -> List[int]:
+    return [int(number) for number in version.split(".")]
+
+
+def refuse_conflicts(record: Release, archive: Archive, entries: List[Entry]) -> None:
+    """Raise Refused where a vendor's file was changed on this host, and is another one in the new archive."""
+    before = {member.path: member for member in record["members"]}
+    start = len(archive.top) + 1 if archive.top else 0
+    after = {member.path[start:]: member for member in archive.members}
+    for entry in entries:
+        path = entry["path"]
+        if is_conflict(entry, before.get(path), after.get(path)):
+            raise Refused(
+                one_line(path),
+                "must be as the old archive has it, or alike in both archives, to be carried into release "
+                + archive.version,
+                entry["change"],
+                "put it back as it was, or upgrade with the policy fresh",
+            )
+
+
+def is_conflict(entry: Entry, before: Optional[Member], after: Optional[Member]) -> bool:
+    if after is None:
+        return False
+    if before is None:
+        return not entry["kind"] == after.kind == "dir"
+    return (before.kind, before.sha256, before.link) != (after.kind, after.sha256, after.link)
+
+
+def place(inst: Installation, order: Order) -> List[Entry]:
+    """Copy the state of the running release, which is stopped, into the staged one, as the policy says."""
+    if order.policy == FRESH:
+        return []
+    target, record = staged_dir(inst), inst.release(order.version)
+    after = {member.path for member in record["members"]}
+    entries = []
+    for entry, full in scan(inst, inst.current_version()):
+        if entry["change"] == "removed":
+            if entry["path"] in after:
+                clear(os.path.join(target, entry["path"]))
+        elif entry["kind"] in COPIED:
+            make_parents(target, entry["path"], int(record["line"]["mode"], 8))
+            entries.append(copy_entry(entry, full, target))
+    return entries
+
+
+def finish(inst: Installation, journal: Journal) -> Dict[str, Any]:
+    """Back up what the old release was left with, and record the upgrade."""
+    facts = journal.facts
+    journal.note(step=SAVE)
+    backup = save_old(inst, facts["old"], journal.verb)
+    done = {key: facts.get(key) for key in ("old", "new", "policy", "outage")}
+    done.update(at=utc_now(), backup=backup.name)
+    record_upgrade(inst, done)
+    return dict(done, changed=True)
+
+
+def save_old(inst: Installation, version: str, reason: str) -> Backup:
+    """Back up a release that is not in use: nobody writes to it any more."""
+    name = new_name(inst, version)
+    try:
+        copy = copy_all(inst, name, version)
+        return save(inst, copy, {"reason": reason, "method": "stopped", "outage": 0})
+    finally:
+        shutil.rmtree(copy_dir(inst, name), ignore_errors=True)
+        shutil.rmtree(partial_dir(inst, name), ignore_errors=True)
+
+
+def upgrades(inst: Installation) -> List[Dict[str, Any]]:
+    """The upgrades and rollbacks of this host, the oldest first."""
+    done = (read_json(upgrades_path(inst)) or {}).get("upgrades", [])
+    return list(done)
+
+
+def upgrades_path(inst: Installation) -> str:
+    return os.path.join(inst.kit, "upgrades.json")
+
+
+def record_upgrade(inst: Installation, done: Dict[str, Any]) -> None:
+    write_json(upgrades_path(inst), {"upgrades": [*upgrades(inst), done]}, 0o600)
+
+
+@recovers("upgrade")
+def recover_upgrade(inst: Installation, facts: Dict[str, Any]) -> None:
+    journal = Journal(inst, "upgrade", facts)
+    go_on(inst, facts, lambda: finish(inst, journal), go_back)
+
+
+# --- Rollback ---
+
+
+def roll_back(inst: Installation) -> Dict[str, Any]:
+    """Put the release in use that was before the last upgrade, with the state it had; the newer one's is backed up."""
+    old = inst.current_version()
+    new = release_before(inst)
+    with journaled(inst, "rollback", step=STAGE, old=old, new=new, was_running=is_running(inst)) as journal:
+        begun = time.monotonic()
+        journal.note(step=STOP)
+        stop(inst)
+        write_pending(inst, inst.release(new), inst.release_dir(new))
+        point_current(inst, new)
+        journal.note(step=START)
+        journal.note(outage=round(come_up(inst) - begun, 1))
+        return finish(inst, journal)
+
+
+def release_before(inst: Installation) -> str:
+    """The version that was in use before the current one. Raises Refused where it is not on this host any more."""
+    done = [entry for entry in upgrades(inst) if entry["new"] == inst.current_version()]
+    before = str(done[-1]["old"]) if done else None
+    if before is None or not inst.is_installed(before):
+        got = "{}, which is not kept any more".format(before) if before else "none"
+        raise Refused("rollback", "must have the release before the last upgrade", got, "restore a backup instead")
+    return before
+
+
+@recovers("rollback")
+def recover_rollback(inst: Installation, facts: Dict[str, Any]) -> None:
+    journal = Journal(inst, "rollback", facts)
+    go_on(inst, facts, lambda: finish(inst, journal), undo_rollback)
+
+
+def undo_rollback(inst: Installation, facts: Dict[str, Any]) -> None:
+    if inst.current_version() != facts["old"]:
+        stop(inst)
+        point_current(inst, facts["old"])
+    if facts["was_running"]:
+        start(inst)
+        wait_healthy(inst)
+
+
+# --- Releases that are not needed any more ---
+
+
+def prune_releases(inst: Installation, keep: int) -> List[str]:
+    """Remove releases but the one in use and `keep` before it, and archives that no release or backup needs.
+
+    Trees that were replaced or failed go too, but not those younger than the backups' minimum age.
+    """
+    current = inst.current_version()
+    before = [version for version in inst.installed() if version != current]
+    surplus = sorted(before, key=lambda version: str(inst.release(version)["installed"]))[: len(before) - keep or None]
+    removed = []
+    for version in surplus if keep < len(before) else []:
+        os.unlink(inst.record_path(version))
+        shutil.rmtree(inst.release_dir(version))
+        removed.append(version)
+    old = time.time() - inst.backup_min_age_hours * 3600
+    for name in list_folder(inst.releases):
+        path = os.path.join(inst.releases, name)
+        if name.startswith((".replaced-", ".failed-")) and os.lstat(path).st_ctime < old:
+            shutil.rmtree(path)
+            removed.append(name)
+    needed = {inst.release(version)["archive_sha256"] for version in inst.installed()}
+    needed |= {backup.manifest["archive_sha256"] for backup in backups(inst)}
+    for name in list_folder(inst.archives):
+        if name.endswith(".tar.gz") and name[: -len(".tar.gz")] not in needed:
+            os.unlink(os.path.join(inst.archives, name))
+            removed.append(name)
+    return removed
