@@ -18,7 +18,7 @@ from dlsctl.processes import is_running
 from dlsctl.service import start, stop, wait_healthy
 from dlsctl.state import scan, state
 from dlsctl.store import FORMAT, MANIFEST, Backup, check, digest_of, is_packed, pack_facts, partial_dir
-from dlsctl.trees import COPIED, copy_entry, named_owner
+from dlsctl.trees import COPIED, clear, copy_entry, named_owner
 
 # Of the kit's folder: what tells the server's state from the archive's files, and what is known of the server.
 KIT_FILES = ("identity.json", "edits.json", "in-sight.json", "admin-password-set", "upgrades.json")
@@ -48,13 +48,13 @@ def back_up(inst: Installation, hot: bool = False, reason: str = "by hand") -> B
     with journaled(inst, "backup", name=name, was_running=was_running):
         begun = time.monotonic()
         if hot or not was_running:
-            copy = copy_all(inst, name, version)
+            copy = copy_all(inst, name, version, copy_dir(inst, name))
         else:
             state(inst)  # by which the files that cannot change any more are known
             begun = time.monotonic()
             stop(inst)
             try:
-                copy = copy_all(inst, name, version)
+                copy = copy_all(inst, name, version, copy_dir(inst, name))
             finally:
                 start(inst)
             health = health_problem(inst)
@@ -106,10 +106,10 @@ def undo_backup(inst: Installation, facts: Dict[str, Any]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def copy_all(inst: Installation, name: str, version: str) -> Copy:
-    """Copy what a backup of a release holds to a folder of its own."""
-    folder = copy_dir(inst, name)
-    os.mkdir(folder, 0o700)
+def copy_all(inst: Installation, name: str, version: str, folder: str) -> Copy:
+    """Copy what the backup of a release will hold into a folder of its own."""
+    clear(folder)  # of a run that was killed
+    os.makedirs(folder, 0o700)
     sections = {}
     for section, parts in sources(inst, version):
         target = os.path.join(folder, section)
@@ -160,6 +160,7 @@ def save(inst: Installation, copy: Copy, facts: Dict[str, Any]) -> Backup:
     """Pack what was copied, read it back, and let the backup appear under its name, complete."""
     partial = partial_dir(inst, copy.name)
     os.makedirs(inst.backup_dir, 0o700, exist_ok=True)
+    clear(partial)
     os.mkdir(partial, 0o700)
     compression, encryption = best_compression(), encryption_for(inst.backup_recipient)
     pack = os.path.join(partial, pack_name(compression, encryption))
@@ -191,3 +192,15 @@ def save(inst: Installation, copy: Copy, facts: Dict[str, Any]) -> Backup:
     os.rename(partial, folder)
     sync_folder(inst.backup_dir)
     return Backup(copy.name, folder, manifest)
+
+
+def save_release(inst: Installation, version: str, reason: str) -> Backup:
+    """Back up a release that no server runs from, so that nobody writes to it."""
+    name = new_name(inst, version)
+    folder = partial_dir(inst, name) + ".copy"  # the server's own disk may be full
+    try:
+        copy = copy_all(inst, name, version, folder)
+        return save(inst, copy, {"reason": reason, "method": "stopped", "outage": 0})
+    finally:
+        for leftover in (folder, partial_dir(inst, name)):
+            shutil.rmtree(leftover, ignore_errors=True)

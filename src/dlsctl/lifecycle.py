@@ -13,9 +13,9 @@ from dlsctl.files import write_atomic
 from dlsctl.installation import Installation
 from dlsctl.journal import locked
 from dlsctl.outcome import detached, outcome
-from dlsctl.problems import EXIT_OK, Answer
+from dlsctl.problems import EXIT_DIFFERS, EXIT_OK, Answer
 from dlsctl.restore import Wish, restore
-from dlsctl.store import Backup, Policy, backups, check, find, policy_of, prunable, prune
+from dlsctl.store import Backup, Policy, backups, check, damaged_backups, find, policy_of, prunable, prune
 from dlsctl.upgrade import CARRY, FRESH, Order, prune_releases, roll_back, upgrade
 
 AddVerb = Callable[[Callable[[argparse.Namespace], Answer], str], argparse.ArgumentParser]
@@ -134,11 +134,10 @@ def verb_backups(options: argparse.Namespace) -> Answer:
     lines = [
         form.format(sealed=", encrypted" if facts["encryption"] else "", **facts) for facts in map(facts_of, found)
     ]
-    return (
-        EXIT_OK,
-        {"folder": inst.backup_dir, "backups": [facts_of(backup) for backup in found]},
-        ("\n".join(lines) or "no backup in " + inst.backup_dir),
-    )
+    damaged = [str(problem) for problem in damaged_backups(inst)]
+    answer = {"folder": inst.backup_dir, "backups": [facts_of(backup) for backup in found], "damaged": damaged}
+    text = "\n".join(lines + damaged) or "no backup in " + inst.backup_dir
+    return (EXIT_DIFFERS if damaged else EXIT_OK), answer, text
 
 
 def write_metrics(inst: Installation, path: str, succeeded: bool = True) -> None:

@@ -26,6 +26,7 @@ from dlsctl.packages import FAMILIES, os_family
 from dlsctl.pair import look_at_pair
 from dlsctl.problems import Problem, Refused, one_line
 from dlsctl.processes import is_running, server_processes
+from dlsctl.store import BACKUP_NAME
 from dlsctl.values import SHAPING, set_hint, value_problems, variable_problems
 
 
@@ -137,7 +138,7 @@ def purge_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
     for short, ours in (
         ("config_dir", r"dlsctl\.json|dls\.json"),
         ("data_dir", r"licenses"),
-        ("backup_dir", r"uninstalled-.*\.tar\.gz(\.partial)?"),
+        ("backup_dir", r"\.?{}(\.partial(\.copy)?)?".format(BACKUP_NAME)),
     ):
         folder = spec["values"][spec["prefix"] + short]
         foreign = sorted(name for name in list_folder(folder) if not re.fullmatch(ours, name))

@@ -23,6 +23,7 @@ from dlsctl.switch import (
     go_back,
     go_on,
     name_aside,
+    make_staged_dir,
     require_closed_configuration,
     staged_dir,
     switch,
@@ -55,7 +56,7 @@ def restore(inst: Installation, wish: Wish) -> Dict[str, Any]:
     facts = {"old": old, "new": version, "was_running": is_running(inst), "aside": name_aside(inst, version)}
     facts.update(backup=backup.folder, rehost=wish.rehost)
     with journaled(inst, "restore", step=STAGE, **facts) as journal:
-        os.mkdir(staged_dir(inst), 0o700)
+        make_staged_dir(inst)
         unpack_release(inst, archive.path, archive, backup.manifest["line"], staged_dir(inst))
         unpack(inst, backup, wish.key, staged_dir(inst), int(backup.manifest["line"]["mode"], 8))
         entries = backup.manifest["sections"]["release"]
@@ -116,6 +117,7 @@ def unpack(inst: Installation, backup: Backup, key: Optional[str], tree: str, mo
         if entry.get("change") == "removed":
             clear(os.path.join(tree, entry["path"]))
     rest = copy_dir(inst, "restored")
+    clear(rest)  # of a run that was killed
     for section in backup.manifest["sections"]:
         os.makedirs(os.path.join(rest, section), 0o700)
     for section, entry, reader in contents(backup, key):

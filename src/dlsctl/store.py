@@ -10,11 +10,13 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from dlsctl.files import Entry, list_folder, read_json
+from dlsctl.identity import identity
 from dlsctl.installation import Installation
 from dlsctl.packs import damaged, read_pack, sha256_of
 from dlsctl.problems import Problem, Refused, one_line, shown
@@ -22,7 +24,9 @@ from dlsctl.trees import COPIED
 
 Manifest = Dict[str, Any]
 FORMAT = 1
+DAY = 86400  # seconds
 MANIFEST = "manifest.json"
+BACKUP_NAME = r"[0-9]{8}T[0-9]{6}Z-[0-9.]+(-[0-9]+)?"
 
 
 class Backup(NamedTuple):
@@ -52,12 +56,25 @@ def digest_of(manifest: Manifest) -> str:
 
 
 def backups(inst: Installation) -> List[Backup]:
-    """Every backup that is complete, the oldest first. One that cannot be read is left out: `find` tells why."""
+    """Every backup that is complete, the oldest first; `damaged_backups` has those whose manifest is not as it was."""
     complete = []
-    for name in sorted(list_folder(inst.backup_dir)):
+    for name in list_folder(inst.backup_dir):
         with contextlib.suppress(Problem, OSError):
             complete.append(open_backup(os.path.join(inst.backup_dir, name)))
     return sorted(complete, key=lambda backup: (str(backup.manifest["created"]), backup.name))
+
+
+def damaged_backups(inst: Installation) -> List[Problem]:
+    """What is wrong with folders that have a manifest, and are no backups all the same."""
+    found = []
+    for name in sorted(list_folder(inst.backup_dir)):
+        folder = os.path.join(inst.backup_dir, name)
+        if not name.startswith(".") and os.path.lexists(os.path.join(folder, MANIFEST)):
+            try:
+                open_backup(folder)
+            except Problem as problem:
+                found.append(problem)
+    return found
 
 
 def find(inst: Installation, name: Optional[str]) -> Backup:
@@ -73,7 +90,10 @@ def find(inst: Installation, name: Optional[str]) -> Backup:
 def open_backup(folder: str) -> Backup:
     """Read and check the manifest of a backup. Raises Refused for what is none, Problem where it is damaged."""
     path = os.path.join(folder, MANIFEST)
-    manifest = read_json(path)
+    try:
+        manifest = read_json(path)
+    except Refused as problem:
+        raise damaged(path, problem.got) from None
     hint = "see those that there are with: dlsctl backups"
     if manifest is None or os.path.basename(folder).startswith("."):
         raise Refused(shown(folder), "must be a complete backup", "no " + MANIFEST, hint)
@@ -173,8 +193,9 @@ def policy_of(inst: Installation) -> Policy:
 
 
 def prunable(inst: Installation, policy: Policy) -> List[Backup]:
-    """The backups that a policy lets go, but never the newest that is good; none where there is no good one."""
-    complete = backups(inst)
+    """This host's backups that a policy lets go, but never the newest good one; none where there is no good one."""
+    here = identity()["machine_id_sha256"]
+    complete = [backup for backup in backups(inst) if backup.manifest["identity"]["machine_id_sha256"] == here]
     now = time.time()
     newest = complete[-policy.keep :] if policy.keep else []
     surplus = [
@@ -182,7 +203,7 @@ def prunable(inst: Installation, policy: Policy) -> List[Backup]:
         for backup in complete
         if (policy.keep or policy.keep_days)
         and backup not in newest
-        and age(backup, now) >= max(policy.keep_days * 86400, policy.min_age_hours * 3600)
+        and age(backup, now) >= max(policy.keep_days * DAY, policy.min_age_hours * 3600)
     ]
     good = newest_good(complete) if surplus else None
     return [backup for backup in surplus if good and backup.name != good.name]
@@ -202,8 +223,15 @@ def newest_good(complete: List[Backup]) -> Optional[Backup]:
 
 
 def prune(inst: Installation, policy: Policy) -> List[str]:
-    """Remove what the policy lets go, and what interrupted runs have left; returns the names."""
+    """Remove what the policy lets go, and what runs have left that were killed; returns the names."""
     surplus = prunable(inst, policy)
+    for name in list_folder(inst.backup_dir):
+        path = os.path.join(inst.backup_dir, name)
+        if (
+            re.fullmatch(r"\.{}\.partial(\.copy)?".format(BACKUP_NAME), name)
+            and os.stat(path).st_mtime < time.time() - DAY
+        ):
+            shutil.rmtree(path)
     for backup in surplus:
         hidden = partial_dir(inst, backup.name)
         os.rename(backup.folder, hidden)  # gone at once, whole

@@ -32,6 +32,11 @@ def staged_dir(inst: Installation) -> str:
     return os.path.join(inst.releases, ".next")
 
 
+def make_staged_dir(inst: Installation) -> None:
+    clear(staged_dir(inst))
+    os.mkdir(staged_dir(inst), 0o700)
+
+
 def failed_dir(inst: Installation, version: str) -> str:
     """Where a tree goes that did not become healthy: what clients wrote to it in between is not thrown away."""
     return os.path.join(inst.releases, ".failed-" + version)

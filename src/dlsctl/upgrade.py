@@ -7,7 +7,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 from dlsctl.apply import write_pending
 from dlsctl.archives import Archive, Member
-from dlsctl.backup import SPARE, copy_all, copy_dir, make_parents, new_name, save
+from dlsctl.backup import SPARE, make_parents, save_release
 from dlsctl.files import Entry, free_bytes, list_folder, read_json, write_json
 from dlsctl.host import utc_now
 from dlsctl.identity import drift_problem, identity, identity_drift
@@ -18,7 +18,7 @@ from dlsctl.processes import is_running
 from dlsctl.releases import pinned_archive, point_current, unpack_release
 from dlsctl.service import portal_error, portal_url, start, stop, wait_healthy
 from dlsctl.state import scan, state
-from dlsctl.store import Backup, backups, partial_dir
+from dlsctl.store import backups
 from dlsctl.switch import (
     SAVE,
     STAGE,
@@ -28,6 +28,7 @@ from dlsctl.switch import (
     go_back,
     go_on,
     name_aside,
+    make_staged_dir,
     require_closed_configuration,
     staged_dir,
     switch,
@@ -66,7 +67,7 @@ def upgrade(inst: Installation, order: Order) -> Dict[str, Any]:
     archive = require_upgradable(inst, old, order)
     facts = {"old": old, "new": order.version, "was_running": True, "aside": name_aside(inst, order.version)}
     with journaled(inst, "upgrade", step=STAGE, policy=order.policy, **facts) as journal:
-        os.mkdir(staged_dir(inst), 0o700)
+        make_staged_dir(inst)
         unpack_release(inst, order.archive, archive, order.line, staged_dir(inst))
         state(inst)  # by which the files that cannot change any more are known
         outage = switch(inst, journal, lambda: place(inst, order))
@@ -153,22 +154,11 @@ def finish(inst: Installation, journal: Journal) -> Dict[str, Any]:
     """Back up what the old release was left with, and record the upgrade."""
     facts = journal.facts
     journal.note(step=SAVE)
-    backup = save_old(inst, facts["old"], journal.verb)
+    backup = save_release(inst, facts["old"], journal.verb)
     done = {key: facts.get(key) for key in ("old", "new", "policy", "outage")}
     done.update(at=utc_now(), backup=backup.name)
     record_upgrade(inst, done)
     return dict(done, changed=True)
-
-
-def save_old(inst: Installation, version: str, reason: str) -> Backup:
-    """Back up a release that is not in use: nobody writes to it any more."""
-    name = new_name(inst, version)
-    try:
-        copy = copy_all(inst, name, version)
-        return save(inst, copy, {"reason": reason, "method": "stopped", "outage": 0})
-    finally:
-        shutil.rmtree(copy_dir(inst, name), ignore_errors=True)
-        shutil.rmtree(partial_dir(inst, name), ignore_errors=True)
 
 
 def upgrades(inst: Installation) -> List[Dict[str, Any]]:

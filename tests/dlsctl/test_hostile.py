@@ -6,7 +6,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,15 @@ import pytest
 
 import dlsctl.files
 import dlsctl.state
+from dlsctl.backup import save_release
 from dlsctl.cli import main
-from dlsctl.files import Entry, hashed, write_atomic
-from dlsctl.installation import Installation
+from dlsctl.files import hashed, write_atomic
 from dlsctl.launch import vendor_command
 from dlsctl.problems import EXIT_BLOCKED, EXIT_FAILED, EXIT_REFUSED
 from dlsctl.processes import is_running
 from dlsctl.releases import point_current
 from dlsctl.service import log_tail, wait_healthy
-from dlsctl.uninstall import save_state
+from dlsctl.store import contents
 from tests.dlsctl import tiny
 from tests.dlsctl.conftest import Site
 from tests.dlsctl.program import program
@@ -175,20 +174,10 @@ def test_link_put_in_place_of_a_folder_does_not_get_secrets_into_the_saved_state
 ) -> None:
     site.install()
     swap(site, monkeypatch, "open_regular")
-    real = dlsctl.state.state
-
-    def state(inst: Installation, version: str) -> list[Entry]:
-        entries = real(inst, version)
-        (site.release / "data").unlink()
-        (site.release / "moved").rename(site.release / "data")
-        return entries
-
-    replace(monkeypatch, "state", state)
-    saved = save_state(site.installation, "2.4.11")
-    with tarfile.open(str(saved)) as tar:
-        content = tar.extractfile("state/data/x")
-        assert content
-        assert content.read() == b"mine"
+    (site.root / "backups").mkdir(0o700)
+    backup = save_release(site.installation, "2.4.11", "test")
+    copies = {entry["path"]: b"".join(reader.pieces()) for _, entry, reader in contents(backup)}
+    assert copies["data/x"] == b"mine"
 
 
 @ROOT_ONLY
@@ -209,7 +198,7 @@ def test_vendor_s_stop_script_runs_as_the_owner_of_the_release(site: Site) -> No
 def test_uninstall_saves_the_state_though_nothing_is_in_use(site: Site) -> None:
     site.deploy()
     (site.home / "current").unlink()
-    assert "uninstalled-2.4.11-" in site.ask("uninstall")["saved"]
+    assert site.ask("uninstall")["saved"].endswith("Z-2.4.11")
 
 
 def test_uninstall_refuses_a_release_whose_record_is_gone(site: Site) -> None:

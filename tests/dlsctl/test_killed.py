@@ -13,6 +13,7 @@ from dlsctl.apply import pending_files
 from dlsctl.journal import locked
 from dlsctl.releases import point_current
 from dlsctl.state import state
+from dlsctl.store import backups
 from tests.dlsctl import tiny
 from tests.dlsctl.conftest import LINE, Site
 
@@ -102,4 +103,4 @@ def test_killed_uninstall_loses_no_state_and_is_complete_after_the_next_run(no_s
     every_death(uninstall, call)
     uninstall()
     assert list(site.home.glob("*")) == []
-    assert [path for path in (site.root / "backups").iterdir() if path.suffix == ".gz"]
+    assert backups(site.installation)

@@ -518,7 +518,7 @@ def test_purge_refuses_folders_that_hold_more_than_the_kit_s_files(site: Site, s
         "etc/dlsctl.json",
         "etc/dls.json",
         "lib/licenses",
-        "backups/uninstalled-2.4.11-20260101T000000Z.tar.gz",
+        "backups/20260101T000000Z-2.4.11",
     ):
         (site.root / path).parent.mkdir(exist_ok=True)
         (site.root / path).touch()
