@@ -77,7 +77,6 @@ def write_pack(
     """Write a pack that must not exist yet, and flush it; each part is its name in the pack, its entry and its file."""
     commands = [COMPRESSIONS[compression].pack]
     if encryption:
-        require_tool(encryption)
         commands.append([word.format(recipient) for word in ENCRYPTIONS[encryption].pack])
     with private_home() as env:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
