@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from dlsctl.X import __file__
 
+import dlsctl
 from tests.archives import rawtar as tar
 from tests.archives.cases import CASES
 
-SOURCES = Path(__file__).parents[1]
+SOURCES = Path(dlsctl.__file__).parents[1]
 PROGRAM = """
 import sys
 sys.path.insert(0, sys.argv[1])
