@@ -7,7 +7,7 @@ import shutil
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from dlsctl.archives import Archive, broken_path_rule
-from dlsctl.backup import SPARE, copy_dir, make_parents
+from dlsctl.backup import SPARE, copy_dir
 from dlsctl.files import Entry, free_bytes, read_bytes, write_json
 from dlsctl.identity import drift_from, drift_problem, identity, recorded_identity
 from dlsctl.installation import Installation
@@ -28,7 +28,7 @@ from dlsctl.switch import (
     staged_dir,
     switch,
 )
-from dlsctl.trees import clear, copy_entry, new_file, settle
+from dlsctl.trees import clear, copy_entry, make_parents, new_file, remove, settle
 
 CONFIRMATION = "admin-password-set"  # of the kit's folder: the portal took a password
 
@@ -115,7 +115,7 @@ def unpack(inst: Installation, backup: Backup, key: Optional[str], tree: str, mo
     """Unpack the state into `tree`, and everything else to a folder from which `finish` takes what the host lacks."""
     for entry in backup.manifest["sections"]["release"]:
         if entry.get("change") == "removed":
-            clear(os.path.join(tree, entry["path"]))
+            remove(tree, entry["path"])
     rest = copy_dir(inst, "restored")
     clear(rest)  # of a run that was killed
     for section in backup.manifest["sections"]:
@@ -166,6 +166,7 @@ def add_missing(entries: List[Entry], source: str, target: str) -> None:
     """Copy entries that are not there; what is there stays as it is."""
     missing = [entry for entry in entries if not os.path.lexists(os.path.join(target, entry["path"]))]
     for entry in missing:
+        make_parents(target, entry["path"])
         copy_entry(entry, os.path.join(source, entry["path"]), target)
     settle(missing, target)
 

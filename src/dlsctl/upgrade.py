@@ -7,7 +7,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 from dlsctl.apply import write_pending
 from dlsctl.archives import Archive, Member
-from dlsctl.backup import SPARE, make_parents, save_release
+from dlsctl.backup import SPARE, save_release
 from dlsctl.files import Entry, free_bytes, list_folder, read_json, write_json
 from dlsctl.host import utc_now
 from dlsctl.identity import drift_problem, identity, identity_drift
@@ -33,7 +33,7 @@ from dlsctl.switch import (
     staged_dir,
     switch,
 )
-from dlsctl.trees import COPIED, clear, copy_entry
+from dlsctl.trees import COPIED, copy_entry, make_parents, remove
 
 CARRY, FRESH = "carry", "fresh"
 # Vendor documentation, "Upgrade".
@@ -143,7 +143,7 @@ def place(inst: Installation, order: Order) -> List[Entry]:
     for entry, full in scan(inst, inst.current_version()):
         if entry["change"] == "removed":
             if entry["path"] in after:
-                clear(os.path.join(target, entry["path"]))
+                remove(target, entry["path"])
         elif entry["kind"] in COPIED:
             make_parents(target, entry["path"], int(record["line"]["mode"], 8))
             entries.append(copy_entry(entry, full, target))
