@@ -6,13 +6,13 @@ import os
 import shutil
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from dlsctl.archives import Archive, broken_path_rule
+from dlsctl.archives import Archive
 from dlsctl.backup import SPARE, copy_dir
 from dlsctl.files import Entry, free_bytes, read_bytes, write_json
 from dlsctl.identity import drift_from, drift_problem, identity, recorded_identity
 from dlsctl.installation import Installation
 from dlsctl.journal import Journal, journaled, recovers
-from dlsctl.problems import Refused, one_line
+from dlsctl.problems import Refused
 from dlsctl.processes import is_running
 from dlsctl.releases import archive_path_of, pinned_archive, unpack_release
 from dlsctl.state import state
@@ -67,7 +67,6 @@ def restore(inst: Installation, wish: Wish) -> Dict[str, Any]:
 def require_restorable(inst: Installation, backup: Backup, wish: Wish) -> Archive:
     """Refuse what must not be restored here, before anything is changed; returns the vendor's archive, read."""
     manifest, current = backup.manifest, inst.current_version()
-    refuse_paths(backup)
     here = dict(identity(), uuid=recorded_identity(inst).get("uuid"))
     drift = drift_from(manifest["identity"], here)
     if drift and not wish.rehost:
@@ -94,15 +93,6 @@ def require_restorable(inst: Installation, backup: Backup, wish: Wish) -> Archiv
         got = "{} MiB".format(free_bytes(inst.releases) >> 20)
         raise Refused(inst.releases, "must have {} MiB free".format(size >> 20), got, "free some space")
     return archive
-
-
-def refuse_paths(backup: Backup) -> None:
-    """Refuse a backup that would write elsewhere: it may have come from anywhere."""
-    for entries in backup.manifest["sections"].values():
-        for entry in entries:
-            rule = broken_path_rule(entry["path"].encode("utf-8", "surrogateescape").decode("latin-1"))
-            if rule and "printable" not in rule:
-                raise Refused(backup.folder, "entry {} {}".format(one_line(entry["path"]), rule), None, "do not use it")
 
 
 def has_password(backup: Backup) -> bool:

@@ -6,14 +6,14 @@ import time
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from dlsctl.apply import write_pending
-from dlsctl.archives import Archive, Member
+from dlsctl.archives import VERSION_FORM, Archive, Member
 from dlsctl.backup import SPARE, save_release
 from dlsctl.files import Entry, free_bytes, list_folder, read_json, write_json
 from dlsctl.host import utc_now
 from dlsctl.identity import drift_problem, identity, identity_drift
 from dlsctl.installation import Installation, Release
 from dlsctl.journal import Journal, journaled, recovers
-from dlsctl.problems import Refused, one_line
+from dlsctl.problems import Refused, one_line, shown
 from dlsctl.processes import is_running
 from dlsctl.releases import pinned_archive, point_current, unpack_release
 from dlsctl.service import portal_error, portal_url, start, stop, wait_healthy
@@ -77,6 +77,8 @@ def upgrade(inst: Installation, order: Order) -> Dict[str, Any]:
 
 def require_upgradable(inst: Installation, old: str, order: Order) -> Archive:
     """Refuse what cannot work, before anything is changed; returns the archive that was read."""
+    if not VERSION_FORM.match(order.version):
+        raise Refused("--version", "must be a version such as 2.4.11", shown(order.version), "see the archive's name")
     if numbers(order.version) < numbers(old):
         raise Refused(
             "version", "must not be older than {}".format(old), order.version, "go back with: dlsctl rollback"
