@@ -12,6 +12,7 @@ from dlsctl.files import give_to
 from dlsctl.host import utc_now
 from dlsctl.installation import Installation
 from dlsctl.journal import journaled, recovers
+from dlsctl.packs import require_key
 from dlsctl.pair import own_client_answer
 from dlsctl.problems import Problem
 from dlsctl.releases import archive_path_of, pinned_archive, point_current, unpack_release
@@ -33,6 +34,7 @@ def drill(
     manifest = backup.manifest
     path = archive or archive_path_of(inst, manifest["archive_sha256"])
     read = pinned_archive(path, manifest["archive_sha256"], manifest["version"])
+    require_key(backup.pack, manifest["pack"]["encryption"], key)
     begun = time.monotonic()
     ports = {"port": free_port(), "data_port": free_port()}
     with journaled(inst, "drill", **ports):

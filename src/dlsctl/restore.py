@@ -12,6 +12,7 @@ from dlsctl.files import Entry, free_bytes, read_bytes, write_json
 from dlsctl.identity import drift_from, drift_problem, identity, recorded_identity
 from dlsctl.installation import Installation
 from dlsctl.journal import Journal, journaled, recovers
+from dlsctl.packs import require_key
 from dlsctl.problems import Refused
 from dlsctl.processes import is_running
 from dlsctl.releases import archive_path_of, pinned_archive, unpack_release
@@ -77,6 +78,7 @@ def require_restorable(inst: Installation, backup: Backup, wish: Wish) -> Archiv
     if current not in (None, manifest["version"]) and not wish.other_version:
         got = "{}, {} is installed".format(manifest["version"], current)
         raise Refused(backup.folder, "must be of the installed version", got, "say so with --other-version")
+    require_key(backup.pack, manifest["pack"]["encryption"], wish.key)
     if current and not wish.replace and (is_running(inst) or state(inst)):
         got = "a server with state" if state(inst) else "a running server"
         raise Refused(inst.home, "must hold no server to be restored into", got, "put it aside with --replace")

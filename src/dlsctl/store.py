@@ -140,6 +140,8 @@ def contents(backup: Backup, key: Optional[str] = None) -> Iterator[Tuple[str, E
         entry = waiting.pop((section, path), None)
         if entry is None or (entry["kind"] == "file") != (stream is not None):
             raise damaged(backup.pack, "a member that its manifest does not name: " + one_line(name))
+        if stream and stream.size != entry["size"]:  # before it is read: it may be without end
+            raise damaged(backup.pack, "another size of " + one_line(name))
         reader = Reader(stream)
         yield section, entry, reader
         if entry["kind"] == "file" and reader.sha256() != entry["sha256"]:

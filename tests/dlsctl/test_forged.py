@@ -5,7 +5,10 @@ import hashlib
 import io
 import json
 import os
+import shutil
+import subprocess
 import tarfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +17,16 @@ import pytest
 from dlsctl.backup import back_up, copy_all
 from dlsctl.identity import identity
 from dlsctl.journal import locked
-from dlsctl.problems import Problem, Refused
+from dlsctl.problems import EXIT_REFUSED, Problem, Refused
 from dlsctl.releases import pinned_archive, unpack_release
 from dlsctl.restore import Wish, restore
-from dlsctl.store import MANIFEST, Backup, contents, digest_of, open_backup, pack_facts
+from dlsctl.store import MANIFEST, Backup, check, contents, digest_of, open_backup, pack_facts
 from dlsctl.switch import make_staged_dir, staged_dir
 from dlsctl.upgrade import Order, place
 from tests.dlsctl import tiny
 from tests.dlsctl.conftest import LINE, Site
 from tests.dlsctl.replacing import replace
+from tests.dlsctl.test_backup import keys
 
 DIGEST = hashlib.sha256(b"forged").hexdigest()
 
@@ -290,3 +294,99 @@ def test_verify_of_all_tells_of_each_that_is_damaged(two: Site) -> None:
     assert str(pack) in done.stdout
     assert str(second / MANIFEST) in done.stdout
     assert f"{third.name}: every byte is as it was written" in done.stdout
+
+
+# --- Packs ---
+
+
+def repack(backup: Backup, data: bytes, **changes: Any) -> Backup:
+    """Give a backup another pack, of gzip, and a manifest that fits it."""
+    pack = Path(backup.folder) / "state.tar.gz"
+    pack.write_bytes(data)
+    facts = dict(pack_facts(str(pack)), compression="gzip", encryption=None)
+    rewrite(backup, backup.manifest | {"pack": facts}, **changes)
+    return open_backup(backup.folder)
+
+
+def tar_of(*members: tuple[str, int, bytes], fill: bytes = b"\0") -> bytes:
+    """A packed tar of members (name, size, type)."""
+    stream = io.BytesIO()
+    with gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=1) as packed:
+        for name, size, kind in members:
+            member = tarfile.TarInfo(name)
+            member.size, member.type = size, kind
+            packed.write(member.tobuf())
+            for _ in range(-(-size // 512)):
+                packed.write(fill * 512)
+        packed.write(bytes(1024))
+    return stream.getvalue()
+
+
+LISTED = {"release": [entry("a")], "kit": [], "licenses": []}
+BAD_PACKS = {
+    "no gzip": b"not compressed at all",
+    "nothing": b"",
+    "gzip of garbage": gzip.compress(os.urandom(2000)),
+    "gzip cut short": gzip.compress(os.urandom(200000))[:5000],
+    "tar cut short": gzip.compress(gzip.decompress(tar_of(("release/a", 4000, b"0")))[:700]),
+    "more than is listed": tar_of(("release/a", 7, b"0")),
+    "less than is listed": tar_of(("release/a", 5, b"0")),
+    "folder": tar_of(("release/a", 0, b"5")),
+    "link": tar_of(("release/a", 0, b"2")),
+    "hard link": tar_of(("release/a", 0, b"1")),
+    "device": tar_of(("release/a", 0, b"4")),
+    "twice": tar_of(("release/a", 6, b"0"), ("release/a", 6, b"0"), fill=b"f"),
+    "unlisted": tar_of(("release/b", 6, b"0")),
+    "elsewhere": tar_of(("../b", 6, b"0")),
+    "pax record of other form": tar_of(("x", 10, b"x"), ("release/a", 6, b"0"), fill=b"9"),
+    "negative size": gzip.compress(bytes(100) + b"0000644\0" + bytes(16) + b"\xff" * 12 + bytes(376)),
+}
+
+
+@pytest.mark.parametrize("name", BAD_PACKS)
+def test_pack_that_is_not_as_listed_is_named(saved: Backup, name: str) -> None:
+    backup = repack(saved, BAD_PACKS[name], sections=LISTED)
+    with pytest.raises(Problem, match=r"state\.tar\.gz: must be readable to its end"):
+        check(backup)
+
+
+def test_pack_that_unpacks_to_more_than_is_listed_is_not_unpacked(saved: Backup, tmp_path: Path) -> None:
+    backup = repack(saved, tar_of(("release/a", 1 << 28, b"0")), sections=LISTED)
+    written = 0
+    with pytest.raises(Problem, match="release/a"):
+        for _, _, reader in contents(backup):
+            written += sum(map(len, reader.pieces()))
+    assert written == 0
+
+
+def test_names_that_unpack_to_hundreds_of_megabytes_are_not_held_in_memory(saved: Backup) -> None:
+    for kind in (b"x", b"L", b"K", b"g"):
+        backup = repack(saved, tar_of(("x", 1 << 26, kind)), sections=LISTED)
+        tracemalloc.start()
+        with pytest.raises(Problem, match=r"state\.tar\.gz: must be readable to its end"):
+            check(backup)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 16 << 20
+
+
+def test_key_that_does_not_fit_is_not_taken_for_a_damaged_backup(
+    no_server: Site, keys: tuple[str, Path], tmp_path: Path
+) -> None:
+    site = no_server
+    site.configure(backup_recipient=keys[0])
+    site.install()
+    site.apply()
+    with locked(site.installation):
+        backup = back_up(site.installation)
+    shutil.rmtree(site.release)  # what a restore would make anew
+    other = tmp_path / "other.key"
+    subprocess.run(["age-keygen", "-o", str(other)], check=True, capture_output=True)
+    for verb in ("restore", "drill"):
+        for key, told in ((None, "needs its private key"), ("/none", "must be the file with the private key")):
+            done = site.call(verb, *(["--replace"] if verb == "restore" else []), *([f"--key={key}"] if key else []), check=False)
+            assert (done.returncode, told in done.stderr) == (EXIT_REFUSED, True), done.stderr
+    done = site.call("verify-backup", f"--key={other}", check=False)
+    assert done.returncode != 0
+    assert "another backup; keep" not in done.stderr
+    assert (backup.pack in done.stderr or str(other) in done.stderr) and "key" in done.stderr
