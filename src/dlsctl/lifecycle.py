@@ -13,7 +13,7 @@ from dlsctl.forms import line_of
 from dlsctl.installation import Installation
 from dlsctl.journal import locked
 from dlsctl.outcome import detached, outcome
-from dlsctl.problems import EXIT_DIFFERS, EXIT_FAILED, EXIT_OK, Answer, Problem
+from dlsctl.problems import EXIT_DIFFERS, EXIT_FAILED, EXIT_OK, Answer, Problem, Refused
 from dlsctl.restore import Wish, restore
 from dlsctl.store import Backup, Policy, backups, check, damaged_backups, find, policy_of, prunable, prune
 from dlsctl.upgrade import CARRY, FRESH, Order, prune_releases, roll_back, upgrade
@@ -213,9 +213,16 @@ def verb_drill(options: argparse.Namespace) -> Answer:
     return working(options, "drill", work)
 
 
+def require_count(name: str, number: int) -> None:
+    if not 0 <= number <= 100000:
+        raise Refused(name, "must be 0 to 100000", number, "say how many to keep")
+
+
 def verb_prune(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     chosen = {name: getattr(options, name) for name in Policy._fields if getattr(options, name) is not None}
+    for name, number in chosen.items():
+        require_count("--" + name.replace("_", "-"), number)
     policy = policy_of(inst)._replace(**chosen)
     if options.check:
         removed = [backup.name for backup in prunable(inst, policy)]
@@ -254,6 +261,7 @@ def verb_rollback(options: argparse.Namespace) -> Answer:
 
 def verb_prune_releases(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
+    require_count("--keep", options.keep)
     with locked(inst):
         removed = prune_releases(inst, options.keep)
     return EXIT_OK, {"changed": bool(removed), "removed": removed}, "\n".join(removed) or "nothing to remove"

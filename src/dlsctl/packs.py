@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tarfile
 import tempfile
@@ -225,6 +226,8 @@ def through(
             with contextlib.suppress(BrokenPipeError):
                 end.close()
             codes = [process.wait() for process in processes]
+        if any(code not in (0, -signal.SIGPIPE) for code in codes):
+            codes = [0 if code == -signal.SIGPIPE else code for code in codes]  # ended since the next one had failed
         for command, code, error in zip(commands, codes, errors):
             error.seek(0)
             text = error.read(2000).decode(errors="replace").strip()

@@ -110,8 +110,9 @@ def unpack(inst: Installation, backup: Backup, key: Optional[str], tree: str, mo
             remove(tree, entry["path"])
     rest = copy_dir(inst, "restored")
     clear(rest)  # of a run that was killed
+    os.mkdir(rest, 0o700)
     for section in backup.manifest["sections"]:
-        os.makedirs(os.path.join(rest, section), 0o700)
+        os.mkdir(os.path.join(rest, section), 0o700)
     for section, entry, reader in contents(backup, key):
         target = tree if section == "release" else os.path.join(rest, section)
         make_parents(target, entry["path"], mode if section == "release" else 0o700)

@@ -27,6 +27,7 @@ Manifest = Dict[str, Any]
 FORMAT = 1
 DAY = 86400  # seconds
 MANIFEST = "manifest.json"
+LARGEST_MANIFEST = 256 << 20  # bytes: some hundred for each file of the state
 BACKUP_NAME = r"[0-9]{8}T[0-9]{6}Z-[0-9.]+(-[0-9]+)?"
 
 
@@ -95,7 +96,7 @@ def open_backup(folder: str) -> Backup:
     """Read and check the manifest of a backup. Raises Refused for what is none, Problem where it is damaged."""
     path = os.path.join(folder, MANIFEST)
     try:
-        manifest = read_json(path)
+        manifest = read_json(path, LARGEST_MANIFEST)
     except Refused as problem:
         raise damaged(path, problem.got) from None
     hint = "see those that there are with: dlsctl backups"
@@ -108,6 +109,13 @@ def open_backup(folder: str) -> Backup:
         raise damaged(path, "another content than was written")
     require_manifest(path, manifest)
     return Backup(os.path.basename(folder), folder, manifest)
+
+
+def require_readable_size(path: str) -> None:
+    """Raise Problem where a manifest was written that `open_backup` would not read."""
+    if os.stat(path).st_size > LARGEST_MANIFEST:
+        rule, hint = "must have at most {} bytes".format(LARGEST_MANIFEST), "find out which files need not be there"
+        raise Problem(path, rule, "more, since the state has so many files", hint)
 
 
 def check(backup: Backup, key: Optional[str] = None) -> bool:

@@ -103,7 +103,12 @@ def remove(target: str, path: str) -> None:
 
 
 def settle(entries: Iterable[Entry], target: str) -> None:
-    """Set owner, mode and times of entries below `target`, what is inside a folder before the folder."""
+    """Set owner, mode and times of entries below `target`, what is inside a folder before the folder.
+
+    A file of another than the tree's owner, or of root's, gets no set-user-ID or set-group-ID bit: a backup may be
+    forged, and the server needs none.
+    """
+    tree = os.stat(target)
     for entry in sorted(entries, key=lambda entry: str(entry["path"]), reverse=True):
         if entry.get("change") == "removed" or entry["kind"] not in COPIED:
             continue
@@ -111,17 +116,28 @@ def settle(entries: Iterable[Entry], target: str) -> None:
         if os.geteuid() == 0:
             os.chown(path, *owner_of(entry), follow_symlinks=False)
         if entry["kind"] != "link":
-            os.chmod(path, int(entry["mode"], 8))
+            status, mode = os.lstat(path), int(entry["mode"], 8)
+            owner = (status.st_uid, status.st_gid)
+            if entry["kind"] == "file" and (0 in owner or owner != (tree.st_uid, tree.st_gid)):
+                mode &= 0o1777
+            os.chmod(path, mode)
         os.utime(path, ns=(entry["mtime_ns"], entry["mtime_ns"]), follow_symlinks=False)
 
 
 def owner_of(entry: Entry) -> Tuple[int, int]:
-    """The (uid, gid) of an entry on this host: by name where it has one, since another host may number them anew."""
+    """The (uid, gid) of an entry on this host: by name where it has one, since another host may number them anew.
+
+    -1, which changes nothing, for a name that this host does not know: a number of its own may be somebody else's.
+    """
     uid, gid = entry["uid"], entry["gid"]
-    with contextlib.suppress(KeyError):
-        uid = pwd.getpwnam(entry["user"]).pw_uid
-    with contextlib.suppress(KeyError):
-        gid = grp.getgrnam(entry["group"]).gr_gid
+    if "user" in entry:
+        uid = -1
+        with contextlib.suppress(KeyError):
+            uid = pwd.getpwnam(entry["user"]).pw_uid
+    if "group" in entry:
+        gid = -1
+        with contextlib.suppress(KeyError):
+            gid = grp.getgrnam(entry["group"]).gr_gid
     return uid, gid
 
 
