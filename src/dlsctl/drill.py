@@ -16,7 +16,7 @@ from dlsctl.packs import require_key
 from dlsctl.pair import own_client_answer
 from dlsctl.problems import Problem
 from dlsctl.releases import archive_path_of, pinned_archive, point_current, unpack_release
-from dlsctl.restore import unpack
+from dlsctl.restore import require_space, unpack
 from dlsctl.service import start, stop, wait_healthy
 from dlsctl.state import state
 from dlsctl.store import find
@@ -35,6 +35,7 @@ def drill(
     path = archive or archive_path_of(inst, manifest["archive_sha256"])
     read = pinned_archive(path, manifest["archive_sha256"], manifest["version"])
     require_key(backup.pack, manifest["pack"]["encryption"], key)
+    require_space(inst.kit, read, manifest)
     begun = time.monotonic()
     ports = {"port": free_port(), "data_port": free_port()}
     with journaled(inst, "drill", **ports):

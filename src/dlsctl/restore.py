@@ -7,7 +7,7 @@ import shutil
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from dlsctl.archives import Archive
-from dlsctl.backup import SPARE, copy_dir
+from dlsctl.backup import KIT_FILES, SPARE, copy_dir
 from dlsctl.files import Entry, free_bytes, read_bytes, write_json
 from dlsctl.identity import drift_from, drift_problem, identity, recorded_identity
 from dlsctl.installation import Installation
@@ -17,8 +17,9 @@ from dlsctl.problems import Refused
 from dlsctl.processes import is_running
 from dlsctl.releases import archive_path_of, pinned_archive, unpack_release
 from dlsctl.state import state
-from dlsctl.store import Backup, Reader, contents, find, open_backup
+from dlsctl.store import Backup, Manifest, Reader, contents, find, open_backup
 from dlsctl.switch import (
+    CONFIRMATION,
     SAVE,
     STAGE,
     go_back,
@@ -30,8 +31,6 @@ from dlsctl.switch import (
     switch,
 )
 from dlsctl.trees import clear, copy_entry, make_parents, new_file, remove, settle
-
-CONFIRMATION = "admin-password-set"  # of the kit's folder: the portal took a password
 
 
 class Wish(NamedTuple):
@@ -89,12 +88,17 @@ def require_restorable(inst: Installation, backup: Backup, wish: Wish) -> Archiv
         rule = "must be the vendor's archive with SHA-256 " + manifest["archive_sha256"]
         raise Refused(path, rule, "no file", "copy it to the host and name it with --archive")
     archive = pinned_archive(path, manifest["archive_sha256"], manifest["version"])
+    require_space(inst.releases, archive, manifest)
+    return archive
+
+
+def require_space(folder: str, archive: Archive, manifest: Manifest) -> None:
+    """Refuse a restore that would fill the disk."""
     size = sum(member.size for member in archive.members) + archive.size + SPARE
     size += sum(entry.get("size", 0) for entries in manifest["sections"].values() for entry in entries)
-    if free_bytes(inst.releases) < size:
-        got = "{} MiB".format(free_bytes(inst.releases) >> 20)
-        raise Refused(inst.releases, "must have {} MiB free".format(size >> 20), got, "free some space")
-    return archive
+    if free_bytes(folder) < size:
+        got = "{} MiB".format(free_bytes(folder) >> 20)
+        raise Refused(folder, "must have {} MiB free".format(size >> 20), got, "free some space")
 
 
 def has_password(backup: Backup) -> bool:
@@ -142,7 +146,7 @@ def finish(inst: Installation, journal: Journal) -> Dict[str, Any]:
     rest, sections = copy_dir(inst, "restored"), backup.manifest["sections"]
     os.makedirs(inst.licenses, 0o700, exist_ok=True)
     add_missing(sections["licenses"], os.path.join(rest, "licenses"), inst.licenses)
-    kit = [entry for entry in sections["kit"] if "/" not in entry["path"] and entry["kind"] == "file"]
+    kit = [entry for entry in sections["kit"] if entry["path"] in KIT_FILES and entry["kind"] == "file"]
     add_missing(kit, os.path.join(rest, "kit"), inst.kit)
     if not has_password(backup):
         clear(os.path.join(inst.kit, CONFIRMATION))

@@ -25,6 +25,7 @@ from dlsctl.trees import clear, settle, sync_tree
 
 Facts = Dict[str, Any]
 STAGE, STOP, PLACE, SWITCH, START, SAVE = "stage", "stop", "place", "switch", "start", "save"
+CONFIRMATION = "admin-password-set"  # of the kit's folder: the portal took a password
 RUNS_NEW = (START, SAVE)  # steps in which the new tree is whole and in place
 
 
@@ -143,6 +144,12 @@ def go_on(
             undo(inst, facts)
     else:
         undo(inst, facts)
+
+
+def may_lack_password(inst: Installation) -> bool:
+    """Whether the portal of the server in use may have no password: nobody confirmed one, and none but this host has
+    been let in."""
+    return is_closed(inst) and not os.path.exists(os.path.join(inst.kit, CONFIRMATION))
 
 
 def require_closed_configuration(inst: Installation, why: str) -> None:

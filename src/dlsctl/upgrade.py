@@ -20,6 +20,7 @@ from dlsctl.service import portal_error, portal_url, start, stop, wait_healthy
 from dlsctl.state import scan, state
 from dlsctl.store import backups
 from dlsctl.switch import (
+    CONFIRMATION,
     SAVE,
     STAGE,
     START,
@@ -28,12 +29,13 @@ from dlsctl.switch import (
     go_back,
     go_on,
     make_staged_dir,
+    may_lack_password,
     name_aside,
     require_closed_configuration,
     staged_dir,
     switch,
 )
-from dlsctl.trees import COPIED, copy_entry, make_parents, remove
+from dlsctl.trees import COPIED, clear, copy_entry, make_parents, remove
 
 CARRY, FRESH = "carry", "fresh"
 # Vendor documentation, "Upgrade".
@@ -66,6 +68,7 @@ def upgrade(inst: Installation, order: Order) -> Dict[str, Any]:
         return {"changed": False, "old": old, "new": old}
     archive = require_upgradable(inst, old, order)
     facts = {"old": old, "new": order.version, "was_running": True, "aside": name_aside(inst, order.version)}
+    facts["had_password"] = not may_lack_password(inst)
     with journaled(inst, "upgrade", step=STAGE, policy=order.policy, **facts) as journal:
         make_staged_dir(inst)
         unpack_release(inst, order.archive, archive, order.line, staged_dir(inst))
@@ -157,8 +160,10 @@ def finish(inst: Installation, journal: Journal) -> Dict[str, Any]:
     facts = journal.facts
     journal.note(step=SAVE)
     backup = save_release(inst, facts["old"], journal.verb)
-    done = {key: facts.get(key) for key in ("old", "new", "policy", "outage")}
+    done = {key: facts.get(key) for key in ("old", "new", "policy", "outage", "had_password")}
     done.update(at=utc_now(), backup=backup.name)
+    if facts.get("policy") == FRESH or facts.get("needs_password"):
+        clear(os.path.join(inst.kit, CONFIRMATION))
     record_upgrade(inst, done)
     return dict(done, changed=True)
 
@@ -188,9 +193,12 @@ def recover_upgrade(inst: Installation, facts: Dict[str, Any]) -> None:
 
 def roll_back(inst: Installation) -> Dict[str, Any]:
     """Put the release in use that was before the last upgrade, with the state it had; the newer one's is backed up."""
-    old = inst.current_version()
-    new = release_before(inst)
-    with journaled(inst, "rollback", step=STAGE, old=old, new=new, was_running=is_running(inst)) as journal:
+    old, last = inst.current_version(), last_upgrade(inst)
+    new, needs_password = str(last["old"]), not last.get("had_password")
+    if needs_password:
+        require_closed_configuration(inst, "the portal may have had no password before the upgrade")
+    facts = {"old": old, "new": new, "was_running": is_running(inst), "needs_password": needs_password}
+    with journaled(inst, "rollback", step=STAGE, **facts) as journal:
         begun = time.monotonic()
         journal.note(step=STOP)
         stop(inst)
@@ -201,14 +209,17 @@ def roll_back(inst: Installation) -> Dict[str, Any]:
         return finish(inst, journal)
 
 
-def release_before(inst: Installation) -> str:
-    """The version that was in use before the current one. Raises Refused where it is not on this host any more."""
-    done = [entry for entry in upgrades(inst) if entry["new"] == inst.current_version()]
+def last_upgrade(inst: Installation) -> Dict[str, Any]:
+    """The upgrade by which the current release came into use. Raises Refused where the one before it is kept no more.
+
+    A rollback is none: made again, as after a lost connection, it must not undo itself.
+    """
+    done = [entry for entry in upgrades(inst) if entry["new"] == inst.current_version() and entry.get("policy")]
     before = str(done[-1]["old"]) if done else None
     if before is None or not inst.is_installed(before):
         got = "{}, which is not kept any more".format(before) if before else "none"
         raise Refused("rollback", "must have the release before the last upgrade", got, "restore a backup instead")
-    return before
+    return done[-1]
 
 
 @recovers("rollback")

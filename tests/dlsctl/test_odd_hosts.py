@@ -10,16 +10,19 @@ from typing import Any
 import pytest
 
 from dlsctl.backup import back_up, copy_all
+from dlsctl.drill import drill
 from dlsctl.files import describe
 from dlsctl.journal import locked
-from dlsctl.problems import EXIT_REFUSED, Problem
+from dlsctl.problems import EXIT_REFUSED, Problem, Refused
 from dlsctl.restore import Wish, restore
 from dlsctl.state import state
 from dlsctl.store import backups
 from dlsctl.trees import settle
-from tests.dlsctl.conftest import Site
+from dlsctl.upgrade import Order, roll_back, upgrade
+from tests.dlsctl import tiny
+from tests.dlsctl.conftest import LINE, Site
 from tests.dlsctl.replacing import replace
-from tests.dlsctl.test_forged import entry, stored  # noqa: F401 - a fixture
+from tests.dlsctl.test_forged import entry, forge, newest, stored  # noqa: F401 - a fixture
 
 
 @pytest.fixture
@@ -187,3 +190,72 @@ def test_tree_deeper_than_can_be_walked_is_named(applied: Site) -> None:
     os.close(place)
     done = applied.call("state", check=False)
     assert (done.returncode, "deep/deep" in done.stderr) == (EXIT_REFUSED, True), done.stderr
+
+
+# --- Passwords and rollbacks ---
+
+
+@pytest.fixture
+def upgradable(applied: Site, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A server that is never started and counts as running and healthy."""
+    replace(monkeypatch, "wait_healthy", lambda *_, **__: 0.0)
+    replace(monkeypatch, "portal_error", lambda *_: None)
+    replace(monkeypatch, "is_running", lambda _: True)
+    return applied
+
+
+def to_new(site: Site, policy: str = "carry") -> None:
+    archive = tiny.build(site.root, "2.4.12")
+    with locked(site.installation):
+        upgrade(site.installation, Order(str(archive), tiny.sha256(archive), "2.4.12", LINE, policy, acknowledged=True))
+
+
+def test_second_rollback_does_not_go_forward_again(upgradable: Site) -> None:
+    to_new(upgradable)
+    with locked(upgradable.installation):
+        roll_back(upgradable.installation)
+        with pytest.raises(Refused, match="must have the release before the last upgrade"):
+            roll_back(upgradable.installation)
+    assert upgradable.installation.current_version() == "2.4.11"
+
+
+def test_server_without_its_state_is_not_taken_for_one_with_a_password(upgradable: Site) -> None:
+    confirmation = upgradable.home / "kit/admin-password-set"
+    confirmation.write_text("yes")
+    to_new(upgradable, "fresh")
+    assert not confirmation.exists()
+
+
+@pytest.mark.parametrize("had_password", [True, False])
+def test_rollback_to_a_state_without_password_is_refused_while_others_reach_the_server(
+    upgradable: Site, had_password: bool
+) -> None:
+    confirmation = upgradable.home / "kit/admin-password-set"
+    if had_password:
+        confirmation.write_text("yes")
+    to_new(upgradable)
+    confirmation.write_text("yes")
+    upgradable.configure(allowed_networks=["10.0.0.0/8", "localhost"])
+    with locked(upgradable.installation):
+        if had_password:
+            roll_back(upgradable.installation)
+            return
+        with pytest.raises(Refused, match="must be closed to all but this host"):
+            roll_back(upgradable.installation)
+        upgradable.configure(allowed_networks=["localhost"])
+        roll_back(upgradable.installation)
+    assert not confirmation.exists()
+
+
+def test_drill_is_refused_where_it_would_fill_the_disk(stored: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace(monkeypatch, "free_bytes", lambda _: 1 << 20)
+    with locked(stored.installation), pytest.raises(Refused, match=r"must have \d+ MiB free, got 1 MiB"):
+        drill(stored.installation)
+
+
+def test_nothing_but_what_the_kit_knows_of_the_server_comes_into_its_folder(stored: Site) -> None:
+    forge(newest(stored), "kit", (entry("outcome.json"), entry("upgrades.json"), entry("lock2")))
+    with locked(stored.installation):
+        restore(stored.installation, Wish(replace=True))
+    assert not (stored.home / "kit/lock2").exists()
+    assert (stored.home / "kit/upgrades.json").exists()
