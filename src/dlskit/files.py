@@ -9,11 +9,22 @@ from pathlib import Path
 from dlsctl import Refused, shown
 
 STDIN = "-"
+_SHORT = 100  # characters
 
 
 def printable(text: str) -> str:
     """Return text as it is where a terminal shows it as it is, otherwise quoted, in ASCII and of bounded length."""
     return text if text.isprintable() else shown(text)
+
+
+def escaped(text: str) -> str:
+    """Return all of a text in one line, with what could steer a terminal escaped."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def plain(text: str) -> str:
+    """Return short ASCII text as it is, otherwise quoted: letters of other scripts look like those that are meant."""
+    return text if text.isascii() and text.isprintable() and len(text) <= _SHORT else shown(text)
 
 
 def read_file(path: str, limit: int, hint: str, name: str = "") -> bytes:

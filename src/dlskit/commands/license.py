@@ -184,7 +184,7 @@ def as_dict(file: LicenseFile) -> dict[str, Any]:
 
 def rows(file: LicenseFile) -> dict[str, str]:
     """Return what is shown of a license file to a person, by label."""
-    from dlskit.files import printable  # noqa: PLC0415
+    from dlskit.files import escaped, printable  # noqa: PLC0415
 
     lines = {
         "file": printable(file.path),
@@ -197,5 +197,5 @@ def rows(file: LicenseFile) -> dict[str, str]:
         "dates": ", ".join(file.dates) or "none found",
     }
     if file.unknown:
-        lines["other lines"] = "\n".join(printable(f"{key}: {value}") for key, value in file.unknown)
-    return lines | {"items": "\n".join(printable(line.rstrip("\r")) for line in file.items.split("\n"))}
+        lines["other lines"] = "\n".join(escaped(f"{key}: {value}") for key, value in file.unknown)
+    return lines | {"items": "\n".join(escaped(line.rstrip("\r")) for line in file.items.split("\n"))}
