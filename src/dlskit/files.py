@@ -9,12 +9,19 @@ from pathlib import Path
 from dlsctl import Refused, shown
 
 STDIN = "-"
-_SHORT = 100  # characters
 
 
 def printable(text: str) -> str:
     """Return text as it is where a terminal shows it as it is, otherwise quoted, in ASCII and of bounded length."""
     return text if text.isprintable() else shown(text)
+
+
+def unique_names(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return a JSON object's content; `json.loads` calls it as `object_pairs_hook`. Raises ValueError for a name twice."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name twice")
+    return found
 
 
 def escaped(text: str) -> str:
@@ -23,8 +30,8 @@ def escaped(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Return short ASCII text as it is, otherwise quoted: letters of other scripts look like those that are meant."""
-    return text if text.isascii() and text.isprintable() and len(text) <= _SHORT else shown(text)
+    """Return ASCII text as it is, otherwise quoted: letters of other scripts look like those that are meant."""
+    return text if text.isascii() and text.isprintable() else ascii(text)
 
 
 def read_file(path: str, limit: int, hint: str, name: str = "") -> bytes:

@@ -96,7 +96,7 @@ def _status_problems(file: LicenseFile, what: str) -> Iterator[Refused]:
         yield Refused(what, "must be activated", file.status, hint)
     elif file.status.casefold() != ACTIVATED:
         hint = "only New and Activated are documented: ask the vendor what this status means"
-        yield Refused(what, "must have the status Activated", plain(file.status), hint)
+        yield Refused(what, "must have the status Activated", plain(file.status[:100]), hint)
 
 
 def _text(data: bytes, what: str) -> str:
