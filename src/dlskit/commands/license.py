@@ -144,7 +144,7 @@ def request_command(  # noqa: PLR0913 - one parameter an option
 def verify_request_command(files: tuple[str, ...], key: str, as_json: bool) -> None:
     """Check that the sheets FILE are as they were signed; the signature of each is beside it, in FILE.minisig."""
     from dlskit import minisign  # noqa: PLC0415
-    from dlskit.activation import LARGEST  # noqa: PLC0415
+    from dlskit.activation import LARGEST, check_name  # noqa: PLC0415
     from dlskit.files import printable, read_file  # noqa: PLC0415
 
     trusted = public_key(key)
@@ -153,6 +153,7 @@ def verify_request_command(files: tuple[str, ...], key: str, as_json: bool) -> N
         sheet = read_file(path, LARGEST, "give the path of a signed sheet")
         signature = read_file(path + minisign.SUFFIX, minisign.LARGEST, minisign.SIGNATURE_HINT)
         comment = minisign.verify(sheet, signature, trusted, printable(path))
+        check_name(path, comment)
         answer.append({"file": path, "key": str(trusted), "comment": comment})
     if as_json:
         click.echo(json.dumps({"signed": answer}))
