@@ -190,7 +190,7 @@ def test_longest_host_gets_all_its_files(tmp_path: Path) -> None:
     keys = tmp_path / "minisign.key"
     if shutil.which("minisign"):
         minisign_program("-G", "-W", "-p", tmp_path / "minisign.pub", "-s", keys)
-    signed = ["--sign-key", keys] if keys.exists() else []
+    signed: list[str | Path] = ["--sign-key", keys] if keys.exists() else []
     done = run("request", "--host", "a" * 220, "--uuid", UUID, "--out", tmp_path / "sheets", *signed)
     assert done.exit_code == 0, done.output
 

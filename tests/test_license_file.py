@@ -192,6 +192,12 @@ def test_limit_of_size_is_an_option(tmp_path: Path) -> None:
     assert (done.exit_code, done.stderr.splitlines()[0]) == (6, f"{path}: must have at most 1024 bytes, got more")
 
 
+def test_limit_that_no_memory_has_is_wrong_usage(tmp_path: Path) -> None:
+    done = run("check", "--max-size", str(1 << 50), write(tmp_path))
+    assert done.exit_code == 2
+    assert "invalid value for '--max-size'" in done.stderr
+
+
 def test_folder_and_device_are_refused_at_once(tmp_path: Path) -> None:
     for path in (tmp_path, Path("/dev/zero")):
         assert "must be a file, got a folder or device" in run("inspect", path).stderr

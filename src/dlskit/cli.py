@@ -8,6 +8,7 @@ to standard error as `what: rule, got value` and `HINT: next action`; with --jso
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import re
 import sys
@@ -25,7 +26,6 @@ from dlskit.commands.license import license_group
 from dlskit.commands.portal import portal
 from dlskit.commands.probe import probe
 
-
 LICENSE_KEY = re.compile(r"DLS2[A-Za-z0-9+/=.]{32,}")  # where shown() has shortened it, too
 
 
@@ -41,6 +41,8 @@ class Kit(click.Group):
         **extra: Any,
     ) -> Any:
         """Run the command line and exit with the code of its outcome. Click's own use is kept for other callers."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # for letters that its encoding does not have
         extra["standalone_mode"] = False
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, **extra)

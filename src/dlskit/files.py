@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 from dlsctl import Refused, shown
 
@@ -17,7 +20,7 @@ def printable(text: str) -> str:
 
 
 def unique_names(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return a JSON object's content; `json.loads` calls it as `object_pairs_hook`. Raises ValueError for a name twice."""
+    """Return a JSON object's content, as `object_pairs_hook` of `json.loads`. Raises ValueError for a name twice."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name twice")
@@ -41,9 +44,9 @@ def read_file(path: str, limit: int, hint: str, name: str = "") -> bytes:
     with `hint` as the next action.
     """
     name = name or printable(path)
-    if path == STDIN:
-        return _limited(sys.stdin.buffer.read(limit + 1), limit, name, hint)
     try:
+        if path == STDIN:
+            return _limited(_standard_input().read(limit + 1), limit, name, hint)
         if not stat.S_ISREG(Path(path).stat().st_mode):  # asked first: opening a named pipe would wait for ever
             raise Refused(name, "must be a file", "a folder or device", hint)
         with Path(path).open("rb") as file:
@@ -51,6 +54,12 @@ def read_file(path: str, limit: int, hint: str, name: str = "") -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise Refused(name, "must be a readable file", reason, hint) from None
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:  # Python's way to say that it was closed
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    return sys.stdin.buffer
 
 
 def _limited(data: bytes, limit: int, name: str, hint: str) -> bytes:

@@ -27,7 +27,7 @@ def size_option(command: F) -> F:
     """Add the option that raises or lowers what a license file may grow to, passed to the command as `max_size`."""
     return click.option(
         "--max-size",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, 1 << 20),
         default=1024,
         show_default=True,
         metavar="KIB",
