@@ -1,5 +1,6 @@
 """``dlskit probe``: what it says of servers that answer well, badly, or not at all."""
 
+import contextlib
 import json
 import os
 import socket
@@ -174,6 +175,30 @@ def test_port_of_the_server_that_is_reached_past_the_proxy_is_told_of(url: str) 
         port = data.getsockname()[1]
         assert verdicts(url, ports=(port,))["port"][0] == http.FAILED
     assert verdicts(url, ports=(port,))["port"][0] == http.OK
+
+
+def test_slow_answer_of_a_second_address_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = socket.create_server(("127.0.0.1", 0), backlog=0)  # takes no more connections, and refuses none
+    waiting = [socket.socket() for _ in range(3)]
+    for one in waiting:
+        one.setblocking(False)
+        one.connect_ex(full.getsockname())
+    slow = socket.create_server(("127.0.0.1", 0))
+
+    def drip() -> None:
+        with contextlib.suppress(OSError), slow.accept()[0] as taken:
+            for _ in range(100):
+                taken.sendall(b"x")
+                time.sleep(0.1)
+
+    threading.Thread(target=drip, daemon=True).start()
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", one.getsockname()) for one in (full, slow)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    started = time.monotonic()
+    assert http.Server("http://dls.example/", http.Settings(timeout=0.5)).ask("/").reason == "timed out"
+    assert time.monotonic() - started < 5
+    for one in (full, slow, *waiting):
+        one.close()
 
 
 def test_server_that_is_slow_or_gone_is_no_traceback_and_says_nothing_good_of_the_portal(
