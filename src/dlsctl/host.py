@@ -89,13 +89,16 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 @contextlib.contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Raise socket.timeout where the block takes longer: a socket's own timeout begins anew with each byte it gets."""
+    """Raise socket.timeout where the block takes longer: a socket's own timeout begins anew with each byte it gets.
+
+    Raised again after as long, since to connect takes one for the end of an address and goes on with the next.
+    """
 
     def expire(*_: object) -> None:
         raise socket.timeout("timed out")
 
     before = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
     try:
         yield
     finally:

@@ -49,7 +49,9 @@ def error_code(status: int, body: bytes) -> Optional[int]:
         code = json.loads(body.decode())["errorCode"]
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    return code if status != 200 and isinstance(code, int) and not isinstance(code, bool) else None
+    if status == 200 or not isinstance(code, int) or isinstance(code, bool) or abs(code) >= 1 << 31:
+        return None
+    return code
 
 
 def client_answer(url: str, timeout: float = 5) -> Dict[str, Any]:
