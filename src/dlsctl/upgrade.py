@@ -27,8 +27,8 @@ from dlsctl.switch import (
     come_up,
     go_back,
     go_on,
-    name_aside,
     make_staged_dir,
+    name_aside,
     require_closed_configuration,
     staged_dir,
     switch,
@@ -41,6 +41,7 @@ WARNING = (
     "the vendor advises not to upgrade unless it is necessary: a licence is bound to a copy of the server, and usually"
     " has to be issued anew after an upgrade, so contact the vendor's support first"
 )
+ACKNOWLEDGE = "say so with --acknowledge, or dls_server_upgrade_acknowledged: true"
 
 
 class Order(NamedTuple):
@@ -75,26 +76,35 @@ def upgrade(inst: Installation, order: Order) -> Dict[str, Any]:
         return finish(inst, journal)
 
 
-def require_upgradable(inst: Installation, old: str, order: Order) -> Archive:
-    """Refuse what cannot work, before anything is changed; returns the archive that was read."""
-    if numbers(order.version) < numbers(old):
-        raise Refused(
-            "version", "must not be older than {}".format(old), order.version, "go back with: dlsctl rollback"
-        )
-    if not order.acknowledged:
-        raise Refused("upgrade", "must be acknowledged: " + WARNING, "no acknowledgement", "say so with --acknowledge")
-    archive = pinned_archive(order.archive, order.sha256, order.version)
-    drift = identity_drift(inst, identity())
-    if drift:
-        raise drift_problem(drift[0])
+def require_answer(inst: Installation) -> None:
+    """Raise Refused where the server does not answer: an upgrade would not be to blame afterwards."""
     error = portal_error(inst, inst.release()) if is_running(inst) else "it is stopped"
     if error:
         rule = "must answer {} before it is upgraded".format(portal_url(inst, inst.release()))
         raise Refused(inst.service, rule, error, "start it, or mend what its log says")
-    entries = state(inst)
+
+
+def require_ready(inst: Installation, old: str, order: Order) -> None:
+    """Refuse what cannot work whatever the archive holds; only version, policy and acknowledgement are looked at."""
+    if numbers(order.version) < numbers(old):
+        hint = "go back with: dlsctl rollback, or the playbook rollback"
+        raise Refused("version", "must not be older than {}".format(old), order.version, hint)
+    if not order.acknowledged:
+        raise Refused("upgrade", "must be acknowledged: " + WARNING, "no acknowledgement", ACKNOWLEDGE)
+    drift = identity_drift(inst, identity())
+    if drift:
+        raise drift_problem(drift[0])
+    require_answer(inst)
     if order.policy == FRESH:
         require_closed_configuration(inst, "a server without its state has no password")
-    else:
+
+
+def require_upgradable(inst: Installation, old: str, order: Order) -> Archive:
+    """Refuse what cannot work, before anything is changed; returns the archive that was read."""
+    require_ready(inst, old, order)
+    archive = pinned_archive(order.archive, order.sha256, order.version)
+    entries = state(inst)
+    if order.policy != FRESH:
         refuse_conflicts(inst.release(old), archive, entries)
     size = sum(member.size for member in archive.members) + archive.size
     size += 3 * sum(entry.get("size", 0) for entry in entries) + SPARE  # carried, copied, packed
