@@ -12,7 +12,7 @@ from dlsctl.host import utc_now
 from dlsctl.identity import identity, recorded_identity
 from dlsctl.installation import Installation
 from dlsctl.journal import journaled, recovers
-from dlsctl.packs import best_compression, encryption_for, pack_name, write_pack
+from dlsctl.packs import best_compression, encryption_for, pack_name, require_tool, write_pack
 from dlsctl.problems import Problem, Refused
 from dlsctl.processes import is_running
 from dlsctl.service import start, stop, wait_healthy
@@ -42,10 +42,10 @@ def back_up(inst: Installation, hot: bool = False, reason: str = "by hand") -> B
     """
     version = str(inst.release()["version"])
     require_room(inst)
-    encryption_for(inst.backup_recipient)
     was_running, health = is_running(inst), None
     name = new_name(inst, version)
     with journaled(inst, "backup", name=name, was_running=was_running):
+        make_partial_dir(inst, name)
         begun = time.monotonic()
         if hot or not was_running:
             copy = copy_all(inst, name, version, copy_dir(inst, name))
@@ -156,12 +156,19 @@ def entries_of(base: str, wanted: Optional[Set[str]] = None) -> Iterator[Tuple[E
                 yield describe(path, full), full
 
 
+def make_partial_dir(inst: Installation, name: str) -> None:
+    """Begin a backup, and raise Problem where it could not be written: before a server is stopped for it."""
+    encryption = encryption_for(inst.backup_recipient)
+    if encryption:
+        require_tool(encryption)
+    os.makedirs(inst.backup_dir, 0o700, exist_ok=True)
+    clear(partial_dir(inst, name))
+    os.mkdir(partial_dir(inst, name), 0o700)
+
+
 def save(inst: Installation, copy: Copy, facts: Dict[str, Any]) -> Backup:
     """Pack what was copied, read it back, and let the backup appear under its name, complete."""
     partial = partial_dir(inst, copy.name)
-    os.makedirs(inst.backup_dir, 0o700, exist_ok=True)
-    clear(partial)
-    os.mkdir(partial, 0o700)
     compression, encryption = best_compression(), encryption_for(inst.backup_recipient)
     pack = os.path.join(partial, pack_name(compression, encryption))
     parts = (
@@ -199,6 +206,7 @@ def save_release(inst: Installation, version: str, reason: str) -> Backup:
     name = new_name(inst, version)
     folder = partial_dir(inst, name) + ".copy"  # the server's own disk may be full
     try:
+        make_partial_dir(inst, name)
         copy = copy_all(inst, name, version, folder)
         return save(inst, copy, {"reason": reason, "method": "stopped", "outage": 0})
     finally:

@@ -7,7 +7,7 @@ import sys
 from typing import Any, Callable, Dict, Iterator, Optional
 
 from dlsctl.files import read_json, sync_folder, write_json
-from dlsctl.host import utc_now
+from dlsctl.host import utc_now, wait_until
 from dlsctl.installation import Installation
 from dlsctl.problems import Blocked, Busy, Problem, Refused, one_line
 
@@ -44,13 +44,17 @@ def locked(inst: Installation) -> Iterator[None]:
 
 
 def take_lock(inst: Installation, handle: int) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    """Take the lock. Whoever only asks whether it is free holds it for a moment: that is waited for."""
+
+    def take() -> bool:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        return False
+
+    if not wait_until(take, 0.3):
         holder = os.pread(handle, 100, 0).decode(errors="replace").strip()
-        raise Busy(
-            inst.home, "must not be changed by two at a time", "held by " + holder, "wait until it has ended"
-        ) from None
+        raise Busy(inst.home, "must not be changed by two at a time", "held by " + holder, "wait until it has ended")
 
 
 def busy_problems(inst: Installation) -> Iterator[Problem]:
@@ -122,6 +126,19 @@ def blocking(inst: Installation, verb: str, cause: Optional[BaseException] = Non
             got,
             "mend the cause, then run any command again, such as dlsctl start: it goes on where this one stopped",
         ) from error
+
+
+def unfinished_problems(inst: Installation) -> Iterator[Problem]:
+    """Whether an earlier run was interrupted, and nobody is at work on it now. Changes nothing."""
+    path = journal_path(inst)
+    try:
+        journal = read_json(path)
+        told = None if journal is None else "{verb}, begun {begun}".format(**journal)
+    except (Refused, KeyError):
+        told = "a record that cannot be read"
+    if told and not list(busy_problems(inst)):
+        hint = "finish or undo it with: dlsctl start"
+        yield Problem(path, "must be gone: it is left by an interrupted run", one_line(told), hint)
 
 
 def recover(inst: Installation) -> Optional[str]:

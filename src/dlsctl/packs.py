@@ -77,17 +77,13 @@ def write_pack(
     """Write a pack that must not exist yet, and flush it; each part is its name in the pack, its entry and its file."""
     commands = [COMPRESSIONS[compression].pack]
     if encryption:
-        require_tool(encryption)
         commands.append([word.format(recipient) for word in ENCRYPTIONS[encryption].pack])
     with private_home() as env:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with (
-            os.fdopen(handle, "wb") as file,
-            through(commands, env, output=file) as stream,
-            tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar,
-        ):
-            for name, entry, full in parts:
-                add(tar, name, entry, full)
+        with os.fdopen(handle, "wb") as file, through(commands, env, output=file) as stream:  # noqa: SIM117 - Python 3.6
+            with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+                for name, entry, full in parts:
+                    add(tar, name, entry, full)
         with open(path, "rb") as written:
             os.fsync(written.fileno())
 

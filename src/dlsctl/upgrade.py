@@ -244,9 +244,9 @@ def prune_releases(inst: Installation, keep: int) -> List[str]:
     """
     current = inst.current_version()
     before = [version for version in inst.installed() if version != current]
-    surplus = sorted(before, key=lambda version: str(inst.release(version)["installed"]))[: len(before) - keep or None]
+    ordered = sorted(before, key=lambda version: str(inst.release(version)["installed"]))
     removed = []
-    for version in surplus if keep < len(before) else []:
+    for version in ordered[: max(len(ordered) - keep, 0)]:
         os.unlink(inst.record_path(version))
         shutil.rmtree(inst.release_dir(version))
         removed.append(version)
