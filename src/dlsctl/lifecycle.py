@@ -69,7 +69,8 @@ def add_verbs(verb: AddVerb) -> None:
     entry.add_argument(
         "--state", choices=[CARRY, FRESH], default=CARRY, help="what becomes of it (default: %(default)s)"
     )
-    work(verb_rollback, "put the release back in use that was before the last upgrade, with the state it had")
+    entry = work(verb_rollback, "put the release back in use that was before the last upgrade, with the state it had")
+    entry.add_argument("--undo", action="store_true", help="take back the rollback that was the last change")
     verb(verb_prune_releases, "remove releases and archives that nothing needs any more").add_argument(
         "--keep", type=int, default=1, metavar="N", help="how many beside the one in use (default: %(default)s)"
     )
@@ -259,7 +260,7 @@ def verb_upgrade(options: argparse.Namespace) -> Answer:
 
 def verb_rollback(options: argparse.Namespace) -> Answer:
     def work(inst: Installation) -> Answer:
-        done = roll_back(inst)
+        done = roll_back(inst, options.undo)
         form = "{new} is back with the state it had; what {old} wrote since is in the backup {backup}"
         return EXIT_OK, done, form.format(**done)
 

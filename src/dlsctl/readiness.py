@@ -13,7 +13,7 @@ from dlsctl.push import require_pushable
 from dlsctl.releases import archive_path_of
 from dlsctl.restore import Wish, refuse_unfit
 from dlsctl.store import Backup, find
-from dlsctl.upgrade import CARRY, Order, numbers, release_before, require_answer, require_ready, upgrades
+from dlsctl.upgrade import CARRY, Order, release_before, require_answer, require_ready, was_rolled_back
 from dlsctl.values import set_hint
 
 Seen = Dict[str, Any]
@@ -100,20 +100,10 @@ def for_rollback(spec: Spec, inst: Installation, seen: Seen) -> None:
     if not wanted or (wanted == old and was_rolled_back(inst)):
         return
     before = release_before(inst)
-    if wanted != before or numbers(before) > numbers(old):
+    if wanted != before:
         rule = "must name the release to go back to, which was in use before {}: {}".format(old, before)
         hint = "set it, with its archive and checksum, as they were before the upgrade"
-        if numbers(before) > numbers(old):
-            rule, hint = "must be older than {} to go back to it".format(old), "go forward with the upgrade playbook"
         raise Refused(prefix + "version", rule, wanted, hint)
-
-
-def was_rolled_back(inst: Installation) -> bool:
-    """Whether the last change of the version went back to the one that is in use."""
-    return any(
-        done["new"] == inst.current_version() and numbers(done["new"]) < numbers(done["old"])
-        for done in upgrades(inst)[-1:]
-    )
 
 
 CHECKS: Dict[str, Callable[[Spec, Installation, Seen], None]] = {

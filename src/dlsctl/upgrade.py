@@ -194,10 +194,13 @@ def recover_upgrade(inst: Installation, facts: Dict[str, Any]) -> None:
 # --- Rollback ---
 
 
-def roll_back(inst: Installation) -> Dict[str, Any]:
-    """Put the release in use that was before the last upgrade, with the state it had; the newer one's is backed up."""
+def roll_back(inst: Installation, undo: bool = False) -> Dict[str, Any]:
+    """Put the release in use that was before the last upgrade, with the state it had; the newer one's is backed up.
+
+    `undo` takes the last rollback back: the newer release, with the state it was left with.
+    """
     old = inst.current_version()
-    new = release_before(inst)
+    new = release_after(inst) if undo else release_before(inst)
     with journaled(inst, "rollback", step=STAGE, old=old, new=new, was_running=is_running(inst)) as journal:
         begun = time.monotonic()
         journal.note(step=STOP)
@@ -211,12 +214,40 @@ def roll_back(inst: Installation) -> Dict[str, Any]:
 
 def release_before(inst: Installation) -> str:
     """The version that was in use before the current one. Raises Refused where it is not on this host any more."""
-    done = [entry for entry in upgrades(inst) if entry["new"] == inst.current_version()]
+    done = [entry for entry in standing_upgrades(inst) if entry["new"] == inst.current_version()]
     before = str(done[-1]["old"]) if done else None
     if before is None or not inst.is_installed(before):
         got = "{}, which is not kept any more".format(before) if before else "none"
         raise Refused("rollback", "must have the release before the last upgrade", got, "restore a backup instead")
     return before
+
+
+def standing_upgrades(inst: Installation) -> List[Dict[str, Any]]:
+    """The upgrades that were not rolled back, the oldest first."""
+    standing: List[Dict[str, Any]] = []
+    for done in upgrades(inst):
+        if standing and (done["old"], done["new"]) == (standing[-1]["new"], standing[-1]["old"]):
+            standing.pop()
+        else:
+            standing.append(done)
+    return standing
+
+
+def release_after(inst: Installation) -> str:
+    """The version that the last change of the version, a rollback, has left. Raises Refused where it was none."""
+    left = str(upgrades(inst)[-1]["old"]) if was_rolled_back(inst) else None
+    if left is None or not inst.is_installed(left):
+        got = "{}, which is not kept any more".format(left) if left else "none before it"
+        raise Refused("rollback --undo", "must come right after a rollback", got, "upgrade, or restore a backup")
+    return left
+
+
+def was_rolled_back(inst: Installation) -> bool:
+    """Whether the last change of the version went back to the one that is in use."""
+    return any(
+        done["new"] == inst.current_version() and numbers(done["new"]) < numbers(done["old"])
+        for done in upgrades(inst)[-1:]
+    )
 
 
 @recovers("rollback")
