@@ -45,10 +45,10 @@ def systemctl(*words: str) -> str:
     return output
 
 
-def unit_properties(service: str) -> Dict[str, str]:
+def unit_properties(name: str, kind: str = "service") -> Dict[str, str]:
     """What systemd knows of a unit; an unknown unit has LoadState not-found."""
-    names = "LoadState,FragmentPath,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID,NRestarts"
-    code, output = run(["systemctl", "show", service + ".service", "--property=" + names])
+    names = "LoadState,FragmentPath,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID,NRestarts,Result"
+    code, output = run(["systemctl", "show", "{}.{}".format(name, kind), "--property=" + names])
     return dict(line.split("=", 1) for line in output.splitlines() if "=" in line) if code == 0 else {}
 
 

@@ -41,6 +41,7 @@ WARNING = (
     "the vendor advises not to upgrade unless it is necessary: a licence is bound to a copy of the server, and usually"
     " has to be issued anew after an upgrade, so contact the vendor's support first"
 )
+ACKNOWLEDGE = "say so with --acknowledge, or dls_server_upgrade_acknowledged: true"
 
 
 class Order(NamedTuple):
@@ -75,26 +76,35 @@ def upgrade(inst: Installation, order: Order) -> Dict[str, Any]:
         return finish(inst, journal)
 
 
-def require_upgradable(inst: Installation, old: str, order: Order) -> Archive:
-    """Refuse what cannot work, before anything is changed; returns the archive that was read."""
-    if numbers(order.version) < numbers(old):
-        raise Refused(
-            "version", "must not be older than {}".format(old), order.version, "go back with: dlsctl rollback"
-        )
-    if not order.acknowledged:
-        raise Refused("upgrade", "must be acknowledged: " + WARNING, "no acknowledgement", "say so with --acknowledge")
-    archive = pinned_archive(order.archive, order.sha256, order.version)
-    drift = identity_drift(inst, identity())
-    if drift:
-        raise drift_problem(drift[0])
+def require_answer(inst: Installation) -> None:
+    """Raise Refused where the server does not answer: an upgrade would not be to blame afterwards."""
     error = portal_error(inst, inst.release()) if is_running(inst) else "it is stopped"
     if error:
         rule = "must answer {} before it is upgraded".format(portal_url(inst, inst.release()))
         raise Refused(inst.service, rule, error, "start it, or mend what its log says")
-    entries = state(inst)
+
+
+def require_ready(inst: Installation, old: str, order: Order) -> None:
+    """Refuse what cannot work whatever the archive holds; only version, policy and acknowledgement are looked at."""
+    if numbers(order.version) < numbers(old):
+        hint = "go back with: dlsctl rollback, or the playbook rollback"
+        raise Refused("version", "must not be older than {}".format(old), order.version, hint)
+    if not order.acknowledged:
+        raise Refused("upgrade", "must be acknowledged: " + WARNING, "no acknowledgement", ACKNOWLEDGE)
+    drift = identity_drift(inst, identity())
+    if drift:
+        raise drift_problem(drift[0])
+    require_answer(inst)
     if order.policy == FRESH:
         require_closed_configuration(inst, "a server without its state has no password")
-    else:
+
+
+def require_upgradable(inst: Installation, old: str, order: Order) -> Archive:
+    """Refuse what cannot work, before anything is changed; returns the archive that was read."""
+    require_ready(inst, old, order)
+    archive = pinned_archive(order.archive, order.sha256, order.version)
+    entries = state(inst)
+    if order.policy != FRESH:
         refuse_conflicts(inst.release(old), archive, entries)
     size = sum(member.size for member in archive.members) + archive.size
     size += 3 * sum(entry.get("size", 0) for entry in entries) + SPARE  # carried, copied, packed
@@ -184,10 +194,13 @@ def recover_upgrade(inst: Installation, facts: Dict[str, Any]) -> None:
 # --- Rollback ---
 
 
-def roll_back(inst: Installation) -> Dict[str, Any]:
-    """Put the release in use that was before the last upgrade, with the state it had; the newer one's is backed up."""
+def roll_back(inst: Installation, undo: bool = False) -> Dict[str, Any]:
+    """Put the release in use that was before the last upgrade, with the state it had; the newer one's is backed up.
+
+    `undo` takes the last rollback back: the newer release, with the state it was left with.
+    """
     old = inst.current_version()
-    new = release_before(inst)
+    new = release_after(inst) if undo else release_before(inst)
     with journaled(inst, "rollback", step=STAGE, old=old, new=new, was_running=is_running(inst)) as journal:
         begun = time.monotonic()
         journal.note(step=STOP)
@@ -201,12 +214,40 @@ def roll_back(inst: Installation) -> Dict[str, Any]:
 
 def release_before(inst: Installation) -> str:
     """The version that was in use before the current one. Raises Refused where it is not on this host any more."""
-    done = [entry for entry in upgrades(inst) if entry["new"] == inst.current_version()]
+    done = [entry for entry in standing_upgrades(inst) if entry["new"] == inst.current_version()]
     before = str(done[-1]["old"]) if done else None
     if before is None or not inst.is_installed(before):
         got = "{}, which is not kept any more".format(before) if before else "none"
         raise Refused("rollback", "must have the release before the last upgrade", got, "restore a backup instead")
     return before
+
+
+def standing_upgrades(inst: Installation) -> List[Dict[str, Any]]:
+    """The upgrades that were not rolled back, the oldest first."""
+    standing: List[Dict[str, Any]] = []
+    for done in upgrades(inst):
+        if standing and (done["old"], done["new"]) == (standing[-1]["new"], standing[-1]["old"]):
+            standing.pop()
+        else:
+            standing.append(done)
+    return standing
+
+
+def release_after(inst: Installation) -> str:
+    """The version that the last change of the version, a rollback, has left. Raises Refused where it was none."""
+    left = str(upgrades(inst)[-1]["old"]) if was_rolled_back(inst) else None
+    if left is None or not inst.is_installed(left):
+        got = "{}, which is not kept any more".format(left) if left else "none before it"
+        raise Refused("rollback --undo", "must come right after a rollback", got, "upgrade, or restore a backup")
+    return left
+
+
+def was_rolled_back(inst: Installation) -> bool:
+    """Whether the last change of the version went back to the one that is in use."""
+    return any(
+        done["new"] == inst.current_version() and numbers(done["new"]) < numbers(done["old"])
+        for done in upgrades(inst)[-1:]
+    )
 
 
 @recovers("rollback")
