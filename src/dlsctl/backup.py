@@ -18,7 +18,7 @@ from dlsctl.processes import is_running
 from dlsctl.service import start, stop, wait_healthy
 from dlsctl.state import scan, state
 from dlsctl.store import FORMAT, MANIFEST, Backup, check, digest_of, is_packed, pack_facts, partial_dir
-from dlsctl.trees import COPIED, clear, copy_entry, named_owner
+from dlsctl.trees import COPIED, clear, copy_entry, make_parents, named_owner
 
 # Of the kit's folder: what tells the server's state from the archive's files, and what is known of the server.
 KIT_FILES = ("identity.json", "edits.json", "in-sight.json", "admin-password-set", "upgrades.json")
@@ -126,15 +126,6 @@ def copy_part(entry: Entry, full: str, target: str) -> Entry:
         make_parents(target, entry["path"])
         entry = copy_entry(entry, full, target)
     return named_owner(entry)
-
-
-def make_parents(target: str, path: str, mode: int = 0o700) -> None:
-    """Make the folders above a state's file that are the archive's, not the state's."""
-    parent = os.path.dirname(path)
-    if parent and not os.path.isdir(os.path.join(target, parent)):
-        make_parents(target, parent, mode)
-        os.mkdir(os.path.join(target, parent))
-        os.chmod(os.path.join(target, parent), mode)
 
 
 def sources(inst: Installation, version: str) -> Iterator[Tuple[str, Iterator[Tuple[Entry, str]]]]:

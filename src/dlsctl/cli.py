@@ -12,6 +12,7 @@ from dlsctl.access import filter_is_loaded, load_filter, require_address_filter,
 from dlsctl.apply import apply, plan
 from dlsctl.deployment import Spec, prepare
 from dlsctl.files import write_json
+from dlsctl.forms import line_of
 from dlsctl.identity import (
     UUID_FORM,
     drift_problem,
@@ -358,7 +359,7 @@ def verb_install(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     with locked(inst):
         changed = install(
-            inst, options.archive, options.sha256.replace("sha256:", ""), options.version, json.loads(options.line)
+            inst, options.archive, options.sha256.replace("sha256:", ""), options.version, line_of(options.line)
         )
     return (
         EXIT_OK,

@@ -2,7 +2,6 @@
 
 import argparse
 import calendar
-import json
 import os
 import time
 from typing import Any, Callable, Dict, List
@@ -10,10 +9,11 @@ from typing import Any, Callable, Dict, List
 from dlsctl.backup import back_up
 from dlsctl.drill import drill
 from dlsctl.files import write_atomic
+from dlsctl.forms import line_of
 from dlsctl.installation import Installation
 from dlsctl.journal import locked
 from dlsctl.outcome import detached, outcome
-from dlsctl.problems import EXIT_DIFFERS, EXIT_OK, Answer
+from dlsctl.problems import EXIT_DIFFERS, EXIT_FAILED, EXIT_OK, Answer, Problem
 from dlsctl.push import push, require_pushable
 from dlsctl.restore import Wish, restore
 from dlsctl.store import MANIFEST, Backup, Policy, backups, check, damaged_backups, find, policy_of, prunable, prune
@@ -158,7 +158,7 @@ def verb_backups(options: argparse.Namespace) -> Answer:
     lines = [
         form.format(sealed=", encrypted" if facts["encryption"] else "", **facts) for facts in map(facts_of, found)
     ]
-    damaged = [str(problem) for problem in damaged_backups(inst)]
+    damaged = [str(problem) for problem in damaged_backups(inst).values()]
     answer = {"folder": inst.backup_dir, "backups": [facts_of(backup) for backup in found], "damaged": damaged}
     text = "\n".join(lines + damaged) or "no backup in " + inst.backup_dir
     return (EXIT_DIFFERS if damaged else EXIT_OK), answer, text
@@ -185,15 +185,24 @@ def write_metrics(inst: Installation, path: str, succeeded: bool = True) -> None
 def verb_verify_backup(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     found = backups(inst) if options.all else [find(inst, name) for name in options.names or [None]]
+    damaged = list(damaged_backups(inst).values()) if options.all else []
     lines, results = [], []
     for backup in found:
-        was_read = check(backup, options.key)
+        try:
+            was_read = check(backup, options.key)
+        except Problem as problem:
+            if not options.all:
+                raise
+            damaged.append(problem)
+            continue
         results.append({"name": backup.name, "content": was_read})
         how = (
             "every byte is as it was written" if was_read else "the pack is as it was written; its content is encrypted"
         )
         lines.append("{}: {}".format(backup.name, how))
-    return EXIT_OK, {"verified": results}, "\n".join(lines) or "no backup in " + inst.backup_dir
+    lines += map(str, damaged)
+    answer = {"verified": results, "damaged": list(map(str, damaged))}
+    return (EXIT_FAILED if damaged else EXIT_OK), answer, "\n".join(lines) or "no backup in " + inst.backup_dir
 
 
 def verb_restore(options: argparse.Namespace) -> Answer:
@@ -245,7 +254,7 @@ def verb_upgrade(options: argparse.Namespace) -> Answer:
         options.archive,
         options.sha256.replace("sha256:", ""),
         options.version,
-        json.loads(options.line),
+        line_of(options.line),
         options.state,
         options.acknowledge,
     )

@@ -6,13 +6,14 @@ import os
 import shutil
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from dlsctl.archives import Archive, broken_path_rule
-from dlsctl.backup import SPARE, copy_dir, make_parents
+from dlsctl.archives import Archive
+from dlsctl.backup import SPARE, copy_dir
 from dlsctl.files import Entry, free_bytes, read_bytes, write_json
 from dlsctl.identity import drift_from, drift_problem, identity, recorded_identity
 from dlsctl.installation import Installation
 from dlsctl.journal import Journal, journaled, recovers
-from dlsctl.problems import Refused, one_line
+from dlsctl.packs import require_key
+from dlsctl.problems import Refused
 from dlsctl.processes import is_running
 from dlsctl.releases import archive_path_of, pinned_archive, unpack_release
 from dlsctl.state import state
@@ -28,7 +29,7 @@ from dlsctl.switch import (
     staged_dir,
     switch,
 )
-from dlsctl.trees import clear, copy_entry, new_file, settle
+from dlsctl.trees import clear, copy_entry, make_parents, new_file, remove, settle
 
 CONFIRMATION = "admin-password-set"  # of the kit's folder: the portal took a password
 OPTION = "say so with --{}, or dls_server_restore_{}: true"
@@ -68,7 +69,6 @@ def restore(inst: Installation, wish: Wish) -> Dict[str, Any]:
 def refuse_unfit(inst: Installation, backup: Backup, wish: Wish) -> None:
     """Refuse a backup that must not be restored here, whatever archive there is for it."""
     manifest, current = backup.manifest, inst.current_version()
-    refuse_paths(backup)
     here = dict(identity(), uuid=recorded_identity(inst).get("uuid"))
     drift = drift_from(manifest["identity"], here)
     if drift and not wish.rehost:
@@ -81,6 +81,7 @@ def refuse_unfit(inst: Installation, backup: Backup, wish: Wish) -> None:
         raise Refused(
             backup.folder, "must be of the installed version", got, OPTION.format("other-version", "other_version")
         )
+    require_key(backup.pack, manifest["pack"]["encryption"], wish.key)
     if current and not wish.replace and (is_running(inst) or state(inst)):
         got = "a server with state" if state(inst) else "a running server"
         raise Refused(
@@ -110,15 +111,6 @@ def require_restorable(inst: Installation, backup: Backup, wish: Wish) -> Archiv
     return archive
 
 
-def refuse_paths(backup: Backup) -> None:
-    """Refuse a backup that would write elsewhere: it may have come from anywhere."""
-    for entries in backup.manifest["sections"].values():
-        for entry in entries:
-            rule = broken_path_rule(entry["path"].encode("utf-8", "surrogateescape").decode("latin-1"))
-            if rule and "printable" not in rule:
-                raise Refused(backup.folder, "entry {} {}".format(one_line(entry["path"]), rule), None, "do not use it")
-
-
 def has_password(backup: Backup) -> bool:
     """Whether the portal had a password: it was confirmed then, or the server was open to others."""
     confirmed = any(entry["path"] == CONFIRMATION for entry in backup.manifest["sections"]["kit"])
@@ -129,7 +121,7 @@ def unpack(inst: Installation, backup: Backup, key: Optional[str], tree: str, mo
     """Unpack the state into `tree`, and everything else to a folder from which `finish` takes what the host lacks."""
     for entry in backup.manifest["sections"]["release"]:
         if entry.get("change") == "removed":
-            clear(os.path.join(tree, entry["path"]))
+            remove(tree, entry["path"])
     rest = copy_dir(inst, "restored")
     clear(rest)  # of a run that was killed
     for section in backup.manifest["sections"]:
@@ -180,6 +172,7 @@ def add_missing(entries: List[Entry], source: str, target: str) -> None:
     """Copy entries that are not there; what is there stays as it is."""
     missing = [entry for entry in entries if not os.path.lexists(os.path.join(target, entry["path"]))]
     for entry in missing:
+        make_parents(target, entry["path"])
         copy_entry(entry, os.path.join(source, entry["path"]), target)
     settle(missing, target)
 

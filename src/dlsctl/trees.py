@@ -11,6 +11,7 @@ import stat
 from typing import Any, BinaryIO, Dict, Iterable, Tuple
 
 from dlsctl.files import Entry, open_regular, sync_folder
+from dlsctl.problems import Problem, one_line
 
 FICLONE = 0x40049409  # ioctl_ficlone(2): the copy shares its blocks with the original until one of them is written
 COPIED = ("file", "dir", "link")  # kinds of entries; sockets, pipes and devices are made anew by whoever needs them
@@ -73,6 +74,32 @@ def clear(path: str, keep_folder: bool = False) -> None:
         os.unlink(path)
     elif not keep_folder:
         shutil.rmtree(path)
+
+
+def make_parents(target: str, path: str, mode: int = 0o700) -> None:
+    """Make the folders above a path below `target` that are not there yet.
+
+    Raises Problem where a link is in a folder's place: whoever made it could lead root elsewhere.
+    """
+    parts = path.split("/")
+    for count in range(1, len(parts)):
+        parent = os.path.join(target, *parts[:count])
+        try:
+            is_folder = stat.S_ISDIR(os.lstat(parent).st_mode)
+        except FileNotFoundError:
+            os.mkdir(parent)
+            os.chmod(parent, mode)
+        else:
+            if not is_folder:
+                raise Problem(one_line(path), "must be below folders", "a link or file above it", "find out who made it")
+
+
+def remove(target: str, path: str) -> None:
+    """Remove what is at a path below `target`; nothing is where a link or file is above it."""
+    parts = path.split("/")
+    parents = [os.path.join(target, *parts[:count]) for count in range(1, len(parts))]
+    if all(os.path.isdir(parent) and not os.path.islink(parent) for parent in parents):
+        clear(os.path.join(target, path))
 
 
 def settle(entries: Iterable[Entry], target: str) -> None:

@@ -6,14 +6,14 @@ import time
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from dlsctl.apply import write_pending
-from dlsctl.archives import Archive, Member
-from dlsctl.backup import SPARE, make_parents, save_release
+from dlsctl.archives import VERSION_FORM, Archive, Member
+from dlsctl.backup import SPARE, save_release
 from dlsctl.files import Entry, free_bytes, list_folder, read_json, write_json
 from dlsctl.host import utc_now
 from dlsctl.identity import drift_problem, identity, identity_drift
 from dlsctl.installation import Installation, Release
 from dlsctl.journal import Journal, journaled, recovers
-from dlsctl.problems import Refused, one_line
+from dlsctl.problems import Refused, one_line, shown
 from dlsctl.processes import is_running
 from dlsctl.releases import pinned_archive, point_current, unpack_release
 from dlsctl.service import portal_error, portal_url, start, stop, wait_healthy
@@ -33,7 +33,7 @@ from dlsctl.switch import (
     staged_dir,
     switch,
 )
-from dlsctl.trees import COPIED, clear, copy_entry
+from dlsctl.trees import COPIED, copy_entry, make_parents, remove
 
 CARRY, FRESH = "carry", "fresh"
 # Vendor documentation, "Upgrade".
@@ -86,6 +86,8 @@ def require_answer(inst: Installation) -> None:
 
 def require_ready(inst: Installation, old: str, order: Order) -> None:
     """Refuse what cannot work whatever the archive holds; only version, policy and acknowledgement are looked at."""
+    if not VERSION_FORM.match(order.version):
+        raise Refused("--version", "must be a version such as 2.4.11", shown(order.version), "see the archive's name")
     if numbers(order.version) < numbers(old):
         hint = "go back with: dlsctl rollback, or the playbook rollback"
         raise Refused("version", "must not be older than {}".format(old), order.version, hint)
@@ -153,7 +155,7 @@ def place(inst: Installation, order: Order) -> List[Entry]:
     for entry, full in scan(inst, inst.current_version()):
         if entry["change"] == "removed":
             if entry["path"] in after:
-                clear(os.path.join(target, entry["path"]))
+                remove(target, entry["path"])
         elif entry["kind"] in COPIED:
             make_parents(target, entry["path"], int(record["line"]["mode"], 8))
             entries.append(copy_entry(entry, full, target))
