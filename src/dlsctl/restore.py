@@ -32,6 +32,8 @@ from dlsctl.switch import (
 )
 from dlsctl.trees import clear, copy_entry, make_parents, new_file, remove, settle
 
+OPTION = "say so with --{}, or dls_server_restore_{}: true"
+
 
 class Wish(NamedTuple):
     """What to restore, and what may be done for it: each False is a refusal where it would be needed."""
@@ -64,25 +66,38 @@ def restore(inst: Installation, wish: Wish) -> Dict[str, Any]:
         return finish(inst, journal)
 
 
-def require_restorable(inst: Installation, backup: Backup, wish: Wish) -> Archive:
-    """Refuse what must not be restored here, before anything is changed; returns the vendor's archive, read."""
+def refuse_unfit(inst: Installation, backup: Backup, wish: Wish) -> None:
+    """Refuse a backup that must not be restored here, whatever archive there is for it."""
     manifest, current = backup.manifest, inst.current_version()
     here = dict(identity(), uuid=recorded_identity(inst).get("uuid"))
     drift = drift_from(manifest["identity"], here)
     if drift and not wish.rehost:
         problem = drift_problem(drift[0])
         rule = "must be of this host: " + problem.rule
-        hint = "with --rehost it is restored all the same; then the licence must be activated anew for this host's UUID"
+        hint = OPTION.format("rehost", "rehost") + "; then the licence must be activated anew for this host's UUID"
         raise Refused(backup.folder, "{} ({})".format(rule, problem.what), problem.got, hint)
     if current not in (None, manifest["version"]) and not wish.other_version:
         got = "{}, {} is installed".format(manifest["version"], current)
-        raise Refused(backup.folder, "must be of the installed version", got, "say so with --other-version")
+        raise Refused(
+            backup.folder, "must be of the installed version", got, OPTION.format("other-version", "other_version")
+        )
     require_key(backup.pack, manifest["pack"]["encryption"], wish.key)
     if current and not wish.replace and (is_running(inst) or state(inst)):
         got = "a server with state" if state(inst) else "a running server"
-        raise Refused(inst.home, "must hold no server to be restored into", got, "put it aside with --replace")
+        raise Refused(
+            inst.home,
+            "must hold no server to be restored into",
+            got,
+            OPTION.format("replace", "replace") + ", which puts it aside",
+        )
     if not has_password(backup):
         require_closed_configuration(inst, "the portal may have had no password when the backup was made")
+
+
+def require_restorable(inst: Installation, backup: Backup, wish: Wish) -> Archive:
+    """Refuse what must not be restored here, before anything is changed; returns the vendor's archive, read."""
+    refuse_unfit(inst, backup, wish)
+    manifest = backup.manifest
     path = wish.archive or archive_path_of(inst, manifest["archive_sha256"])
     if not os.path.isfile(path):
         rule = "must be the vendor's archive with SHA-256 " + manifest["archive_sha256"]

@@ -11,6 +11,7 @@ from dlsctl.files import list_folder
 from dlsctl.installation import Installation
 from dlsctl.journal import journaled, recovers
 from dlsctl.problems import Problem, Refused
+from dlsctl.schedule import unschedule
 from dlsctl.service import start, stop
 from dlsctl.state import state
 
@@ -38,6 +39,8 @@ def uninstall(inst: Installation, purge: bool = False) -> Optional[str]:
         os.rmdir(inst.home)
     if uses_filter(inst):
         unload_filter(inst)
+    if inst.supervisor == "systemd":
+        unschedule(inst)
     return saved
 
 

@@ -43,6 +43,7 @@ WARNING = (
     "the vendor advises not to upgrade unless it is necessary: a licence is bound to a copy of the server, and usually"
     " has to be issued anew after an upgrade, so contact the vendor's support first"
 )
+ACKNOWLEDGE = "say so with --acknowledge, or dls_server_upgrade_acknowledged: true"
 
 
 class Order(NamedTuple):
@@ -78,28 +79,37 @@ def upgrade(inst: Installation, order: Order) -> Dict[str, Any]:
         return finish(inst, journal)
 
 
-def require_upgradable(inst: Installation, old: str, order: Order) -> Archive:
-    """Refuse what cannot work, before anything is changed; returns the archive that was read."""
-    if not VERSION_FORM.match(order.version):
-        raise Refused("--version", "must be a version such as 2.4.11", shown(order.version), "see the archive's name")
-    if numbers(order.version) < numbers(old):
-        raise Refused(
-            "version", "must not be older than {}".format(old), order.version, "go back with: dlsctl rollback"
-        )
-    if not order.acknowledged:
-        raise Refused("upgrade", "must be acknowledged: " + WARNING, "no acknowledgement", "say so with --acknowledge")
-    archive = pinned_archive(order.archive, order.sha256, order.version)
-    drift = identity_drift(inst, identity())
-    if drift:
-        raise drift_problem(drift[0])
+def require_answer(inst: Installation) -> None:
+    """Raise Refused where the server does not answer: an upgrade would not be to blame afterwards."""
     error = portal_error(inst, inst.release()) if is_running(inst) else "it is stopped"
     if error:
         rule = "must answer {} before it is upgraded".format(portal_url(inst, inst.release()))
         raise Refused(inst.service, rule, error, "start it, or mend what its log says")
-    entries = state(inst)
+
+
+def require_ready(inst: Installation, old: str, order: Order) -> None:
+    """Refuse what cannot work whatever the archive holds; only version, policy and acknowledgement are looked at."""
+    if not VERSION_FORM.match(order.version):
+        raise Refused("--version", "must be a version such as 2.4.11", shown(order.version), "see the archive's name")
+    if numbers(order.version) < numbers(old):
+        hint = "go back with: dlsctl rollback, or the playbook rollback"
+        raise Refused("version", "must not be older than {}".format(old), order.version, hint)
+    if not order.acknowledged:
+        raise Refused("upgrade", "must be acknowledged: " + WARNING, "no acknowledgement", ACKNOWLEDGE)
+    drift = identity_drift(inst, identity())
+    if drift:
+        raise drift_problem(drift[0])
+    require_answer(inst)
     if order.policy == FRESH:
         require_closed_configuration(inst, "a server without its state has no password")
-    else:
+
+
+def require_upgradable(inst: Installation, old: str, order: Order) -> Archive:
+    """Refuse what cannot work, before anything is changed; returns the archive that was read."""
+    require_ready(inst, old, order)
+    archive = pinned_archive(order.archive, order.sha256, order.version)
+    entries = state(inst)
+    if order.policy != FRESH:
         refuse_conflicts(inst.release(old), archive, entries)
     size = sum(member.size for member in archive.members) + archive.size
     size += 3 * sum(entry.get("size", 0) for entry in entries) + SPARE  # carried, copied, packed
@@ -191,13 +201,17 @@ def recover_upgrade(inst: Installation, facts: Dict[str, Any]) -> None:
 # --- Rollback ---
 
 
-def roll_back(inst: Installation) -> Dict[str, Any]:
-    """Put the release in use that was before the last upgrade, with the state it had; the newer one's is backed up."""
-    old, last = inst.current_version(), last_upgrade(inst)
-    new, needs_password = str(last["old"]), not last.get("had_password")
-    if needs_password:
-        require_closed_configuration(inst, "the portal may have had no password before the upgrade")
-    facts = {"old": old, "new": new, "was_running": is_running(inst), "needs_password": needs_password}
+def roll_back(inst: Installation, undo: bool = False) -> Dict[str, Any]:
+    """Put the release in use that was before the last upgrade, with the state it had; the newer one's is backed up.
+
+    `undo` takes the last rollback back: the newer release, with the state it was left with.
+    """
+    old = inst.current_version()
+    new = release_after(inst) if undo else release_before(inst)
+    facts = {"old": old, "new": new, "was_running": is_running(inst), "had_password": not may_lack_password(inst)}
+    facts["needs_password"] = not was_left_with_password(inst, new)
+    if facts["needs_password"]:
+        require_closed_configuration(inst, "the portal may have had no password when {} was left".format(new))
     with journaled(inst, "rollback", step=STAGE, **facts) as journal:
         begun = time.monotonic()
         journal.note(step=STOP)
@@ -209,17 +223,48 @@ def roll_back(inst: Installation) -> Dict[str, Any]:
         return finish(inst, journal)
 
 
-def last_upgrade(inst: Installation) -> Dict[str, Any]:
-    """The upgrade by which the current release came into use. Raises Refused where the one before it is kept no more.
+def was_left_with_password(inst: Installation, version: str) -> bool:
+    """Whether the portal is known to have had a password when a version was last in use."""
+    left = [done for done in upgrades(inst) if done["old"] == version]
+    return bool(left and left[-1].get("had_password"))
 
-    A rollback is none: made again, as after a lost connection, it must not undo itself.
-    """
-    done = [entry for entry in upgrades(inst) if entry["new"] == inst.current_version() and entry.get("policy")]
+
+def release_before(inst: Installation) -> str:
+    """The version that was in use before the current one. Raises Refused where it is not on this host any more."""
+    done = [entry for entry in standing_upgrades(inst) if entry["new"] == inst.current_version()]
     before = str(done[-1]["old"]) if done else None
     if before is None or not inst.is_installed(before):
         got = "{}, which is not kept any more".format(before) if before else "none"
         raise Refused("rollback", "must have the release before the last upgrade", got, "restore a backup instead")
-    return done[-1]
+    return before
+
+
+def standing_upgrades(inst: Installation) -> List[Dict[str, Any]]:
+    """The upgrades that were not rolled back, the oldest first."""
+    standing: List[Dict[str, Any]] = []
+    for done in upgrades(inst):
+        if standing and (done["old"], done["new"]) == (standing[-1]["new"], standing[-1]["old"]):
+            standing.pop()
+        else:
+            standing.append(done)
+    return standing
+
+
+def release_after(inst: Installation) -> str:
+    """The version that the last change of the version, a rollback, has left. Raises Refused where it was none."""
+    left = str(upgrades(inst)[-1]["old"]) if was_rolled_back(inst) else None
+    if left is None or not inst.is_installed(left):
+        got = "{}, which is not kept any more".format(left) if left else "none before it"
+        raise Refused("rollback --undo", "must come right after a rollback", got, "upgrade, or restore a backup")
+    return left
+
+
+def was_rolled_back(inst: Installation) -> bool:
+    """Whether the last change of the version went back to the one that is in use."""
+    return any(
+        done["new"] == inst.current_version() and numbers(done["new"]) < numbers(done["old"])
+        for done in upgrades(inst)[-1:]
+    )
 
 
 @recovers("rollback")

@@ -270,6 +270,22 @@ def test_upgrade_after_a_rollback_keeps_the_tree_that_was_there(running: Site) -
     assert (kept / "since.dat").read_text() == "written since"
 
 
+@pytest.mark.slow
+def test_rollback_does_not_go_to_a_release_that_was_left_by_one(running: Site) -> None:
+    running.call("upgrade", *words(running), "--acknowledge")
+    running.call("upgrade", *words(running, "2.4.13"), "--acknowledge")
+    running.call("rollback")
+    assert running.ask("version")["version"] == "2.4.12"
+    running.call("rollback", "--undo")
+    assert running.ask("version")["version"] == "2.4.13"
+    running.call("rollback")
+    running.call("rollback")
+    assert running.ask("version")["version"] == "2.4.11"
+    assert "must have the release before the last upgrade" in running.call("rollback", check=False).stderr
+    running.call("rollback", "--undo")
+    assert "must come right after a rollback" in running.call("rollback", "--undo", check=False).stderr
+
+
 def test_rollback_without_an_upgrade_before_is_refused(running: Site) -> None:
     done = running.call("rollback", check=False)
     assert (done.returncode, "restore a backup instead" in done.stderr) == (EXIT_REFUSED, True)
