@@ -129,6 +129,13 @@ def value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem]:
     yield from rule("memory_max_mb", lambda mib: mib == 0 or mib >= 512, "must be 0, for no limit, or 512 and more")
     for short in (*PATHS, "backup_metrics", "backup_push"):
         yield from rule(short, is_plain_path, PATH_RULE)
+    home = str(values.get(prefix + "home")) + "/"
+    for short in ("config_dir", "data_dir", "backup_dir"):
+        yield from rule(
+            short,
+            lambda path: not (path + "/").startswith(home),
+            "must not be inside {}home, whose folders an uninstall removes".format(prefix),
+        )
     yield from rule("backup_schedule", is_calendar_text, CALENDAR_RULE, CALENDAR_HINT)
     if values.get(prefix + "backup_schedule") and values.get(prefix + "supervisor") != "systemd":
         rule_text = "must be systemd where {}backup_schedule is set".format(prefix)

@@ -259,3 +259,16 @@ def test_nothing_but_what_the_kit_knows_of_the_server_comes_into_its_folder(stor
         restore(stored.installation, Wish(replace=True))
     assert not (stored.home / "kit/lock2").exists()
     assert (stored.home / "kit/upgrades.json").exists()
+
+
+# --- Folders in each other ---
+
+
+@pytest.mark.parametrize("folder", ["opt/kit/backups", "opt/releases", "linked"])
+@pytest.mark.parametrize("name", ["backup_dir", "data_dir"])
+def test_uninstall_does_not_remove_the_backups_or_licence_files(applied: Site, folder: str, name: str) -> None:
+    (applied.root / "linked").symlink_to(applied.home / "archives")
+    applied.configure(**{name: str(applied.root / folder)})
+    done = applied.call("uninstall", check=False)
+    assert (done.returncode, f"must not be inside {applied.home}" in done.stderr) == (EXIT_REFUSED, True), done.stderr
+    assert (applied.release / "licence.dat").exists()
