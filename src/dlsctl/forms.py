@@ -7,7 +7,7 @@ import json
 import os
 import re
 import time
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Tuple
 
 from dlsctl.archives import VERSION_FORM
 from dlsctl.packs import COMPRESSIONS, ENCRYPTIONS
@@ -115,6 +115,22 @@ def faults(value: Dict[str, Any], rules: Tuple[Rule, ...], name: str = "") -> It
             yield "must have as {}{} {}".format(name, key, text), shown(value[key])
 
 
+def facts_faults(entry: Dict[str, Any]) -> Iterator[Tuple[str, str]]:
+    """What is wrong with the facts of one entry, beside its path."""
+    name, kind = "entry {}, ".format(one_line(entry["path"])), entry.get("kind")
+    if entry.get("change", "added") not in ("added", "modified", "removed"):
+        yield "must have as {}change added, modified or removed".format(name), shown(entry["change"])
+    if entry.get("change") == "removed":
+        return
+    if not is_text(kind) or kind not in KINDS:
+        yield "must have as {}kind {}".format(name, ", ".join(sorted(KINDS))), shown(kind)
+        return
+    yield from faults(entry, ENTRY_RULES + KIND_RULES.get(str(kind), ()), name)
+    for key in ("user", "group"):
+        if not is_text(entry.get(key, "")):
+            yield "must have as {}{} a name".format(name, key), shown(entry[key])
+
+
 def entry_faults(entries: Any) -> Iterator[Tuple[str, str]]:
     """What is wrong with a section's entries, each alone and together."""
     if not isinstance(entries, list):
@@ -127,22 +143,12 @@ def entry_faults(entries: Any) -> Iterator[Tuple[str, str]]:
             yield "must have entries with paths that lead nowhere else", shown(entry)
             return
         path, kind = entry["path"], entry.get("kind")
-        name = "entry {}, ".format(one_line(path))
         if path in seen:
             yield "must have each entry once", one_line(path)
         seen.add(path)
-        if entry.get("change", "added") not in ("added", "modified", "removed"):
-            yield "must have as {}change added, modified or removed".format(name), shown(entry["change"])
-        if entry.get("change") == "removed":
-            continue
-        if kind not in sorted(KINDS):
-            yield "must have as {}kind {}".format(name, ", ".join(sorted(KINDS))), shown(kind)
-            continue
-        kinds[path] = kind
-        yield from faults(entry, ENTRY_RULES + KIND_RULES.get(kind, ()), name)
-        for key in ("user", "group"):
-            if not is_text(entry.get(key, "")):
-                yield "must have as {}{} a name".format(name, key), shown(entry[key])
+        yield from facts_faults(entry)
+        if entry.get("change") != "removed":
+            kinds[path] = str(kind)
     for path in kinds:
         above = path.rpartition("/")[0]
         if kinds.get(above, "dir") != "dir":

@@ -6,6 +6,7 @@ any length; compressed by zstd(1) where the host has it and by gzip(1) otherwise
 
 import contextlib
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ import signal
 import subprocess
 import tarfile
 import tempfile
-from typing import IO, Any, BinaryIO, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import IO, Any, BinaryIO, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, cast
 
 from dlsctl.files import Entry, open_regular
 from dlsctl.host import run
@@ -169,7 +170,7 @@ def members(
     path: str, commands: Sequence[List[str]], env: Dict[str, str], file: BinaryIO
 ) -> Iterator[Tuple[str, Optional[Content]]]:
     with through(commands, env, source=file, what=path) as stream:
-        is_empty = not stream.peek(1)  # type: ignore[attr-defined] - the commands say why, when they have ended
+        is_empty = not cast(io.BufferedReader, stream).peek(1)  # the commands say why, when they have ended
         if not is_empty:
             try:
                 with tarfile.open(fileobj=stream, mode="r|", tarinfo=Header) as tar:

@@ -91,7 +91,9 @@ def make_parents(target: str, path: str, mode: int = 0o700) -> None:
             os.chmod(parent, mode)
         else:
             if not is_folder:
-                raise Problem(one_line(path), "must be below folders", "a link or file above it", "find out who made it")
+                raise Problem(
+                    one_line(path), "must be below folders", "a link or file above it", "find out who made it"
+                )
 
 
 def remove(target: str, path: str) -> None:

@@ -1,4 +1,4 @@
-"""Forged and damaged backups, and files of a hostile server's user: root writes, removes and opens nothing elsewhere."""
+"""Forged and damaged backups, and a hostile server's user: root writes, removes and opens nothing elsewhere."""
 
 import gzip
 import hashlib
@@ -23,10 +23,11 @@ from dlsctl.restore import Wish, restore
 from dlsctl.store import MANIFEST, Backup, check, contents, digest_of, open_backup, pack_facts
 from dlsctl.switch import make_staged_dir, staged_dir
 from dlsctl.upgrade import Order, place
-from tests.dlsctl import tiny
+from tests.dlsctl import test_backup, tiny
 from tests.dlsctl.conftest import LINE, Site
 from tests.dlsctl.replacing import replace
-from tests.dlsctl.test_backup import keys
+
+keys = test_backup.keys  # the fixture
 
 DIGEST = hashlib.sha256(b"forged").hexdigest()
 
@@ -68,7 +69,7 @@ def newest(site: Site) -> Backup:
     return open_backup(str(sorted((site.root / "backups").iterdir())[-1]))
 
 
-def entry(path: str, kind: str = "file", **facts: Any) -> dict[str, Any]:
+def entry(path: str, kind: Any = "file", **facts: Any) -> dict[str, Any]:
     made = {"path": path, "kind": kind, "change": "added", "mode": "0644", "uid": os.geteuid(), "gid": os.getegid()}
     made |= {"mtime_ns": 10**18, "size": 6 if kind == "file" else 0, "sha256": DIGEST if kind == "file" else None}
     return made | facts
@@ -384,7 +385,9 @@ def test_key_that_does_not_fit_is_not_taken_for_a_damaged_backup(
     subprocess.run(["age-keygen", "-o", str(other)], check=True, capture_output=True)
     for verb in ("restore", "drill"):
         for key, told in ((None, "needs its private key"), ("/none", "must be the file with the private key")):
-            done = site.call(verb, *(["--replace"] if verb == "restore" else []), *([f"--key={key}"] if key else []), check=False)
+            done = site.call(
+                verb, *(["--replace"] if verb == "restore" else []), *([f"--key={key}"] if key else []), check=False
+            )
             assert (done.returncode, told in done.stderr) == (EXIT_REFUSED, True), done.stderr
     done = site.call("verify-backup", f"--key={other}", check=False)
     assert done.returncode != 0

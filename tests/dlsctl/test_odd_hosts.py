@@ -1,4 +1,4 @@
-"""Backups on hosts that are not as usual: linked folders, files that go meanwhile, many files, odd umasks, odd words."""
+"""Backups on odd hosts: linked folders, files that go meanwhile, very many files, unusual umasks and words."""
 
 import json
 import os
@@ -19,10 +19,12 @@ from dlsctl.state import state
 from dlsctl.store import backups
 from dlsctl.trees import settle
 from dlsctl.upgrade import Order, roll_back, upgrade
-from tests.dlsctl import tiny
+from tests.dlsctl import test_forged, tiny
 from tests.dlsctl.conftest import LINE, Site
 from tests.dlsctl.replacing import replace
-from tests.dlsctl.test_forged import entry, forge, newest, stored  # noqa: F401 - a fixture
+from tests.dlsctl.test_forged import entry, forge, newest
+
+stored = test_forged.stored  # the fixture
 
 
 @pytest.fixture
@@ -75,7 +77,7 @@ def test_state_of_very_many_files_can_be_restored(applied: Site, monkeypatch: py
         (applied.release / f"file {number}").write_text("x")
     with locked(applied.installation):
         backup = back_up(applied.installation)
-    assert os.path.getsize(os.path.join(backup.folder, "manifest.json")) > 1 << 16
+    assert Path(backup.folder, "manifest.json").stat().st_size > 1 << 16
     assert [found.name for found in backups(applied.installation)] == [backup.name]
 
 
