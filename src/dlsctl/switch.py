@@ -119,8 +119,14 @@ def aside_dir(inst: Installation, facts: Facts) -> Optional[str]:
 
 def name_aside(inst: Installation, version: str) -> Optional[str]:
     """The name for a tree of this version that is there already, when another takes its place."""
-    made = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    return ".replaced-{}-{}".format(made, version) if os.path.isdir(inst.release_dir(version)) else None
+    if not os.path.isdir(inst.release_dir(version)):
+        return None
+    form = ".replaced-{}{{}}-{}".format(time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), version)
+    name, number = form.format(""), 1
+    while os.path.lexists(os.path.join(inst.releases, name)):  # of the same second, or of a clock that was set back
+        number += 1
+        name = form.format("-{}".format(number))
+    return name
 
 
 def put_off(inst: Installation, tree: str, version: str) -> None:
