@@ -185,8 +185,14 @@ def recover_upgrade(inst: Installation, facts: Dict[str, Any]) -> None:
 
 
 def roll_back(inst: Installation) -> Dict[str, Any]:
-    """Put the release in use that was before the last upgrade, with the state it had; the newer one's is backed up."""
+    """Put the release in use that was before the last upgrade, with the state it had; the newer one's is backed up.
+
+    Nothing happens, and `changed` is False, where that was done already: perhaps by the recovery of one that died.
+    """
     old = inst.current_version()
+    last: Dict[str, Any] = (upgrades(inst) or [{}])[-1]
+    if last.get("new") == old and last["policy"] is None:  # only an upgrade has one
+        return dict(last, changed=False)
     new = release_before(inst)
     with journaled(inst, "rollback", step=STAGE, old=old, new=new, was_running=is_running(inst)) as journal:
         begun = time.monotonic()
