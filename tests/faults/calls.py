@@ -116,8 +116,8 @@ class Injector:
 
     def jump(self, seconds: int) -> None:
         real, split = time.time, time.gmtime
-        time.time = lambda: real() + seconds  # type: ignore[assignment]
-        time.gmtime = lambda *words: split(*words) if words else split(real() + seconds)  # type: ignore[assignment]
+        time.time = lambda: real() + seconds
+        time.gmtime = lambda *words: split(*words) if words else split(real() + seconds)
 
     def step(self) -> str:
         """The step that the verb has reached: what its journal says, or else which of its functions is at work."""
@@ -139,7 +139,7 @@ class Injector:
 def in_child(
     world: World, journal: Path, action: Callable[[], None], fault: Fault | None = None, number: int = 0
 ) -> tuple[Struck, list[str]]:
-    """Run `action` in a child, the fault striking right before its Nth call; returns how it ended, and all its steps."""
+    """Run `action` in a child, the fault striking right before its Nth call; returns how it ended, and its steps."""
     (world.folder / "struck").unlink(missing_ok=True)
     report = world.folder / "report"
     child = os.fork()
@@ -162,7 +162,7 @@ def in_child(
             append_report(report, {"steps": injector.steps, "text": text})
             os._exit(code)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    told = json.loads(report.read_text()) if code != KILLED else {"steps": [], "text": ""}
+    told: dict[str, Any] = json.loads(report.read_text()) if code != KILLED else {"steps": [], "text": ""}
     struck = world.folder / "struck"
     if not struck.exists():
         return Struck(code if code == BROKEN or fault is None else NOT_STRUCK, "", "", told["text"]), told["steps"]

@@ -71,9 +71,7 @@ class Case:
         return f"{self.verb}-{self.step}-{self.fault}".replace(" ", "-")
 
 
-STRUCK = [
-    Case(verb, step, fault) for verb, points in POINTS.items() for step in points for fault in LAB_FAULTS
-]
+STRUCK = [Case(verb, step, fault) for verb, points in POINTS.items() for step in points for fault in LAB_FAULTS]
 MISBEHAVING = [Case(verb, "all", fault) for fault, verbs in SERVERS.items() for verb in verbs]
 SHORT = {
     *(Case("upgrade", step, "SIGKILL") for step in SWITCH),
@@ -93,6 +91,12 @@ SHORT = {
 
 def chosen(cases: list[Case]) -> list[Case]:
     return [case for case in cases if FULL or case in SHORT]
+
+
+def required_keys() -> list[Key]:
+    """The rows that the default run gives."""
+    short = {case.key for case in SHORT}
+    return [key for key in all_keys() if key[3] == CALLS or key in short]
 
 
 def all_keys() -> list[Key]:

@@ -17,7 +17,7 @@ from tests.standin.build import cached
 OLD, NEW = "2.4.11", "2.4.12"
 HOST = Path(__file__).parent / "host"
 DLSCTL = "/usr/local/sbin/dlsctl"
-DEADLINE = 90  # seconds, for whatever is waited for
+DEADLINE = 300  # seconds, for whatever is waited for
 # Archives of NEW, by what is wrong with each.
 ARCHIVES: dict[str, dict[str, str]] = {
     "good": {},
@@ -51,6 +51,7 @@ for folder in /opt/dls /var/backups/dls; do
 done
 rm -rf /run/faults && mkdir /run/faults
 rm -f /root/faults/acknowledged
+sed -i 's/"health_timeout": [0-9]*/"health_timeout": {patience}/' /etc/dls/dlsctl.json
 {arrange}
 systemctl reset-failed dynamsoft-dls 2>/dev/null || true
 systemctl start dynamsoft-dls
@@ -91,13 +92,8 @@ class LabHost:
     # --- Ready ---
 
     def install(self) -> None:
-        """Install OLD as an operator does, short of patience, with clients that write; keep it under two names."""
-        variables = {
-            **site.archive_variables(OLD),
-            "dls_server_health_timeout": 8,
-            "dls_server_stop_timeout": 4,
-            "dls_server_backup_min_age_hours": 0,
-        }
+        """Install OLD as an operator does, with clients that write; keep it under two names."""
+        variables = {**site.archive_variables(OLD), "dls_server_stop_timeout": 4}
         (self.lab.inventory / "server.yml").write_text(yaml.safe_dump({"dls": {"vars": variables}}))
         play.succeed(play.run("install", self.lab.inventory, quiet=True), "install")
         self.shell("mkdir -p /root/faults/kept /root/faults/archives /run/faults")
@@ -105,7 +101,9 @@ class LabHost:
             self.put(HOST / name, f"/root/faults/{name}")
         for name, settings in ARCHIVES.items():
             self.put(cached(NEW, settings=settings), self.archive(name))
-        self.shell(f"cat >/etc/systemd/system/writer.service <<'END'\n{WRITER}END\nsystemctl enable --quiet --now writer")
+        self.shell(
+            f"cat >/etc/systemd/system/writer.service <<'END'\n{WRITER}END\nsystemctl enable --quiet --now writer"
+        )
         self.shell(f"sleep 1; {DLSCTL} backup; sleep 1")
         self.keep("running")
         self.shell(f"{self.words('upgrade')} >/dev/null; sleep 1")
@@ -117,17 +115,20 @@ class LabHost:
 
     def keep(self, name: str) -> None:
         self.shell(
-            f"systemctl stop dynamsoft-dls; mkdir -p /root/faults/kept/{name}/opt /root/faults/kept/{name}/var/backups;"
-            f" cp -a /opt/dls /root/faults/kept/{name}/opt/; cp -a /var/backups/dls /root/faults/kept/{name}/var/backups/;"
+            f"systemctl stop dynamsoft-dls; cd /root/faults/kept; mkdir -p {name}/opt {name}/var/backups;"
+            f" cp -a /opt/dls {name}/opt/; cp -a /var/backups/dls {name}/var/backups/;"
             f" systemctl start dynamsoft-dls; {DLSCTL} health"
         )
 
     def archive(self, name: str) -> str:
         return f"/root/faults/archives/{name.replace(' ', '-')}.tar.gz"
 
-    def reset(self, name: str, size: int = 0, arrange: str = "") -> dict[str, Any]:
-        """Put the host back; returns what is on it. `size`: of file systems of its own, in MiB."""
-        self.shell(RESET.format(name=name, size=size or "", arrange=arrange, dlsctl=DLSCTL))
+    def reset(self, name: str, size: int = 0, arrange: str = "", patience: int = 120) -> dict[str, Any]:
+        """Put the host back; returns what is on it.
+
+        `size`: of file systems of its own, in MiB; `patience`: seconds in which a server must be healthy.
+        """
+        self.shell(RESET.format(name=name, size=size or "", arrange=arrange, patience=patience, dlsctl=DLSCTL))
         time.sleep(0.5)  # for clients to write something
         return self.look()
 
@@ -144,7 +145,7 @@ class LabHost:
 
     @contextmanager
     def frozen(self, command: str, point: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
-        """Run a command over SSH up to a point, at which it has stopped itself; the block decides what becomes of it."""
+        """Run a command over SSH up to a point, where it has stopped itself; the block decides what becomes of it."""
         fault = json.dumps(point)
         script = f"sudo env PYTHONPATH=/root/faults DLS_FAULT='{fault}' python3 {command}"
         with subprocess.Popen(
@@ -170,9 +171,10 @@ class LabHost:
         """Kill both ends of the connection over which the command was given: the client, and its sshd on the host."""
         asking.kill()
         self.shell(
-            "pid=$(cat /run/faults/frozen);"
-            " while case $(cat /proc/$pid/comm) in sshd*) false;; esac; do pid=$(awk '/^PPid/{print $2}' /proc/$pid/status);"
-            " test $pid -gt 1; done; kill -KILL $pid"
+            "pid=$(cat /run/faults/frozen)\n"
+            "while case $(cat /proc/$pid/comm) in sshd*) false;; esac\n"
+            "do pid=$(awk '/^PPid/{print $2}' /proc/$pid/status); test $pid -gt 1; done\n"
+            "kill -KILL $pid"
         )
 
     def lose_power(self) -> None:

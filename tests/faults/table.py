@@ -5,7 +5,6 @@ A run keeps its rows below .cache/; `python -m tests.faults.table` writes what w
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 
 from tests.checkout.paths import CACHE, ROOT
 

@@ -3,8 +3,6 @@
 A further verb, such as adopt, is one more entry of VERBS: `ready` prepares a host once, `act` runs the verb.
 """
 
-import json
-import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -37,6 +35,7 @@ class Host:
     pristine: Path
     store: dict[str, Any] = field(default_factory=dict)
     old_tree: dict[str, Any] = field(default_factory=dict)
+    saved_as: str = ""  # the name of the backup that a restore is of
     saved: list[int] = field(default_factory=list)  # writes that are in the newest backup of the pristine host
 
     @property
@@ -102,7 +101,7 @@ def ready_running(host: Host) -> None:
     for _ in range(3):
         host.world.write()
     with locked(host.inst):
-        back_up(host.inst)
+        host.saved_as = back_up(host.inst).name
     host.saved = host.world.stored(site.release)
     for _ in range(2):
         host.world.write()
@@ -133,7 +132,7 @@ def act_backup(host: Host) -> None:
 
 def act_restore(host: Host) -> None:
     with locked(host.inst):
-        restore(host.inst, Wish(backup=min(os.listdir(host.inst.backup_dir)), replace=True))
+        restore(host.inst, Wish(backup=host.saved_as, replace=True))
 
 
 def act_upgrade(host: Host) -> None:
@@ -250,7 +249,7 @@ def check_rollback(host: Host) -> str:
 
 @dataclass(frozen=True)
 class Verb:
-    """One verb under test; `check` returns on which side of it the host is, `steps` are those that its journal tells."""
+    """One verb under test: `check` returns on which side of it the host is, `steps` are those that must be seen."""
 
     name: str
     ready: Callable[[Host], None]

@@ -4,11 +4,12 @@ import base64
 import hashlib
 import json
 import os
+from typing import List
 
 RELEASES, KIT, BACKUPS = "/opt/dls/releases", "/opt/dls/kit", "/var/backups/dls"
 
 
-def stored(tree):
+def stored(tree: str) -> List[int]:
     """The numbers of the writes in a store, in order; a last line that was cut off was never acknowledged."""
     try:
         with open(os.path.join(tree, "data/store.log"), "rb") as stream:
@@ -20,7 +21,7 @@ def stored(tree):
     return [int(body.split()[1]) for body in bodies]
 
 
-def acknowledged():
+def acknowledged() -> List[List[int]]:
     try:
         with open("/root/faults/acknowledged") as stream:
             return [[int(word) for word in line.split()] for line in stream if line.endswith("\n")]
@@ -28,7 +29,7 @@ def acknowledged():
         return []
 
 
-def digest(folder):
+def digest(folder: str) -> str:
     """One hash over the names and contents of a folder."""
     found = hashlib.sha256()
     for parent, folders, names in os.walk(folder):
@@ -41,7 +42,7 @@ def digest(folder):
     return found.hexdigest()
 
 
-def names(folder):
+def names(folder: str) -> List[str]:
     return sorted(os.listdir(folder)) if os.path.isdir(folder) else []
 
 

@@ -10,14 +10,14 @@ import time
 NOTES = "/root/faults/acknowledged"
 
 
-def tree():
+def tree() -> int:
     try:
         return os.stat("/opt/dls/current/").st_ino
     except OSError:
         return 0
 
 
-def acknowledged(number):
+def acknowledged(number: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", 48080, timeout=2)
     try:
         connection.request("POST", "/verify/v2", "write {}".format(number))
@@ -28,7 +28,7 @@ def acknowledged(number):
         connection.close()
 
 
-def main():
+def main() -> None:
     number = int(time.time() * 1000) * 1000  # never one that was used before
     while True:
         number += 1
@@ -36,7 +36,7 @@ def main():
         if acknowledged(number):
             with open(NOTES, "a") as notes:
                 notes.write("{} {}\n".format(number, before if before == tree() else 0))
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 main()
