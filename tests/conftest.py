@@ -21,4 +21,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     for name in ("refusals", "lifecycle"):
         if collection_path.name == name and not any(name in argument for argument in config.args):
             return True
+    lab_of_faults = collection_path.parts[-2:] == ("faults", "test_lab.py")  # a step of its own of ./dls test
+    if lab_of_faults and not any("faults/test_lab" in argument for argument in config.args):
+        return True
     return None

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from dlsctl.host import wait_until
 from dlsctl.journal import locked
 from dlsctl.problems import EXIT_BLOCKED, EXIT_REFUSED, EXIT_UNHEALTHY, Problem
 from dlsctl.processes import is_running, server_age
@@ -318,7 +319,8 @@ def test_releases_and_archives_that_nothing_needs_are_removed(running: Site) -> 
 def test_work_goes_on_when_whoever_asked_for_it_is_gone(running: Site, number: signal.Signals) -> None:
     command = [sys.executable, str(program()), "upgrade", "--config", str(running.config), *words(running)]
     asking = subprocess.Popen([*command, "--acknowledge"], start_new_session=True, stdout=subprocess.PIPE)
-    time.sleep(0.6)
+    journal = running.home / "kit/journal.json"
+    assert wait_until(journal.exists, 20)
     asking.send_signal(number)
     asking.wait(10)
     done = running.call("outcome", "--wait=20")
