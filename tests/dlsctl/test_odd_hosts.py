@@ -216,8 +216,7 @@ def test_second_rollback_does_not_go_forward_again(upgradable: Site) -> None:
     to_new(upgradable)
     with locked(upgradable.installation):
         roll_back(upgradable.installation)
-        with pytest.raises(Refused, match="must have the release before the last upgrade"):
-            roll_back(upgradable.installation)
+        assert roll_back(upgradable.installation)["changed"] is False
     assert upgradable.installation.current_version() == "2.4.11"
 
 
