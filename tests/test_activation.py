@@ -95,6 +95,23 @@ def test_servers_that_cannot_be_are_refused_and_nothing_is_written(content: str,
     assert not (tmp_path / "sheets").exists()
 
 
+def test_license_id_may_be_a_number_in_the_file(tmp_path: Path) -> None:
+    servers = tmp_path / "servers.json"
+    servers.write_text(json.dumps({"host": "dls1", "uuid": UUID, "license_id": 100028117}))
+    done = run("request", servers, "--out", tmp_path / "sheets", "--json")
+    assert [sheet["license_id"] for sheet in json.loads(done.stdout)["sheets"]] == ["100028117"]
+
+
+def test_option_that_cannot_be_is_named_as_it_was_given(tmp_path: Path) -> None:
+    done = run("request", "--host", "dls1", "--uuid", "0a1b", "--out", tmp_path / "sheets")
+    assert done.exit_code == 6
+    assert done.stderr == (
+        "--uuid: must be as the portal's home page shows it, got '0a1b'\nHINT: see main license request --help\n"
+    )
+    done = run("request", "--host", "dls1", "--uuid", UUID, "--license-id", "1e8", "--out", tmp_path / "sheets")
+    assert done.stderr.startswith("--license-id: must be digits, got '1e8'\n")
+
+
 def test_request_without_a_server_is_wrong_usage(tmp_path: Path) -> None:
     assert run("request", "--out", tmp_path).exit_code == 2
     assert run("request", "--out", tmp_path, "--host", "dls1").exit_code == 2
@@ -179,6 +196,7 @@ def test_signature_of_another_key_names_both_keys(tmp_path: Path) -> None:
     sheet = request(tmp_path / "sheets", *theirs.sign_options())[0]
     done = run("verify-request", "--public-key", ours.public, sheet)
     assert done.exit_code == 6
+    # minisign leaves leading zeros out
     identifiers = [keys.public.read_text().split("\n")[0].split()[-1].zfill(16) for keys in (ours, theirs)]
     assert "must be a signature of the key {}, got one of the key {}".format(*identifiers) in done.stderr
 

@@ -228,3 +228,14 @@ def test_version_is_the_same_in_package_project_and_collection() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     collection = yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]
     assert {dlskit.__version__, project, collection} == {project}
+
+
+def test_a_checkout_is_called_by_the_name_that_a_person_types() -> None:
+    def checkout(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "tests.checkout", *arguments]
+        path = ENVIRONMENT | {"PYTHONPATH": f"{ROOT}/src:{ROOT}"}
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=path | environment)
+
+    assert checkout("license", "check").stderr.endswith("HINT: see ./dls license check --help\n")
+    words = {"_DLS_COMPLETE": "bash_complete", "COMP_WORDS": "dls lic", "COMP_CWORD": "1"}
+    assert checkout(**words).stdout == "plain,license\n"

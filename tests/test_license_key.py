@@ -135,6 +135,15 @@ def test_what_is_no_key_is_refused_without_showing_it(text: str, rule: str, tmp_
     assert not text or text not in done.stderr
 
 
+def test_keys_by_project_are_told_from_a_key_that_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "dls1.json"
+    path.write_text(json.dumps({"scanner": encoded(), "terminal": encoded()}))
+    done = run("inspect", path)
+    assert done.exit_code == 6
+    assert "must hold one license key, DLS2..., got the keys of 2 projects\nHINT: hand over one of them" in done.stderr
+    assert encoded() not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
@@ -183,6 +192,19 @@ def test_urls_come_from_the_inventory_with_its_templates(key: Path, tmp_path: Pa
     done = run("check", key, "-i", hosts, "--host", "dls2")
     assert done.exit_code == 5
     assert f"{key}: must have the standbyServerURL https://dls3.example.com/dls/, got https://dls2" in done.stderr
+
+
+def test_vault_that_cannot_be_opened_names_the_options_for_its_password(
+    key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ANSIBLE_VAULT_PASSWORD_FILE", raising=False)
+    hosts = inventory(tmp_path, dls_server_main_url=MAIN, dls_server_standby_url=STANDBY)
+    secrets = tmp_path / "group_vars" / "all.yml"
+    secrets.parent.mkdir()
+    secrets.write_text("$ANSIBLE_VAULT;1.1;AES256\n6162\n")
+    done = run("check", key, "-i", hosts, "--host", "dls1")
+    assert done.exit_code == 1
+    assert "HINT: name the file with the vault's password, --vault-password-file PATH" in done.stderr
 
 
 def test_inventory_without_the_urls_is_refused(key: Path, tmp_path: Path) -> None:

@@ -171,6 +171,12 @@ def test_server_that_is_slow_or_gone_is_no_traceback_and_says_nothing_good_of_th
     assert found["portal"][0] == http.WARNING
 
 
+def test_port_of_a_name_that_leads_nowhere_is_not_called_closed() -> None:
+    found = verdicts("http://nowhere.invalid/dls/", ports=(48080,))
+    assert found["port"][0] == http.WARNING
+    assert found["port"][1].startswith("not known: ")
+
+
 @pytest.mark.parametrize(
     ("name", "ends", "trusted", "judged"),
     [

@@ -22,7 +22,7 @@ from dlsctl.identity import (
     shown_macs,
 )
 from dlsctl.installation import DEFAULT_CONFIG, Installation
-from dlsctl.journal import locked
+from dlsctl.journal import locked, unfinished_problems
 from dlsctl.launch import require_configured_ports, run_startup_script, server_argv, vendor_script
 from dlsctl.licenses import bind_licenses, forget_license, license_index, look_at_licenses, place_licenses
 from dlsctl.lifecycle import add_verbs
@@ -197,6 +197,8 @@ def verb_status(options: argparse.Namespace) -> Answer:
         if running and part != "standalone"
         else None,
     }
+    unfinished = [str(problem) for problem in unfinished_problems(inst)]
+    answer["unfinished"] = unfinished[0] if unfinished else None
     text = "DLS {} is {}".format(
         version or "(none)",
         "running and healthy"
@@ -209,6 +211,7 @@ def verb_status(options: argparse.Namespace) -> Answer:
         text += "; the {} of its pair, which {} clients".format(
             part, "refuses" if answer["refuses_clients"] else "serves"
         )
+    text = "\n".join([text, *unfinished])
     return (EXIT_STOPPED if not running else EXIT_OK if answer["healthy"] else EXIT_UNHEALTHY), answer, text
 
 

@@ -128,6 +128,19 @@ def blocking(inst: Installation, verb: str, cause: Optional[BaseException] = Non
         ) from error
 
 
+def unfinished_problems(inst: Installation) -> Iterator[Problem]:
+    """Whether an earlier run was interrupted, and nobody is at work on it now. Changes nothing."""
+    path = journal_path(inst)
+    try:
+        journal = read_json(path)
+        told = None if journal is None else "{verb}, begun {begun}".format(**journal)
+    except (Refused, KeyError):
+        told = "a record that cannot be read"
+    if told and not list(busy_problems(inst)):
+        hint = "finish or undo it with: dlsctl start"
+        yield Problem(path, "must be gone: it is left by an interrupted run", one_line(told), hint)
+
+
 def recover(inst: Installation) -> Optional[str]:
     """Undo or finish what a process that died has left; returns the verb, or None where nothing was left."""
     path = journal_path(inst)

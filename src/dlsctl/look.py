@@ -11,6 +11,7 @@ from dlsctl.deployment import Spec, as_it_is, is_as_expected
 from dlsctl.host import user_exists
 from dlsctl.identity import drift_problem, identity, identity_drift
 from dlsctl.installation import DEFAULT_CONFIG, Installation
+from dlsctl.journal import unfinished_problems
 from dlsctl.licenses import license_findings
 from dlsctl.packages import look_at_packages, os_family
 from dlsctl.problems import Problem
@@ -83,6 +84,7 @@ def findings(spec: Spec, inst: Installation, seen: Dict[str, Any]) -> List[str]:
     exposed = open_ports(inst) if inst.supervisor == "systemd" else []
     if exposed:
         found.append(open_problem(inst, exposed))
+    found += unfinished_problems(inst)
     found += [drift_problem(change) for change in seen["drift"]]
     if seen["hidden"]:
         found.append(

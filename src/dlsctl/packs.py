@@ -80,13 +80,10 @@ def write_pack(
         commands.append([word.format(recipient) for word in ENCRYPTIONS[encryption].pack])
     with private_home() as env:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with (
-            os.fdopen(handle, "wb") as file,
-            through(commands, env, output=file) as stream,
-            tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar,
-        ):
-            for name, entry, full in parts:
-                add(tar, name, entry, full)
+        with os.fdopen(handle, "wb") as file, through(commands, env, output=file) as stream:  # noqa: SIM117 - Python 3.6
+            with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+                for name, entry, full in parts:
+                    add(tar, name, entry, full)
         with open(path, "rb") as written:
             os.fsync(written.fileno())
 

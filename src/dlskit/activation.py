@@ -70,17 +70,23 @@ def read_servers(path: str) -> list[Server]:
     return [server(entry, f"{what}, server {number}") for number, entry in enumerate(entries, 1)]
 
 
-def server(fields: object, what: str) -> Server:
-    """Return the server that `fields` describe, its UUID in upper case. Raises Refused, with `what` as their place."""
+def server(fields: object, what: str, hint: str = _HINT) -> Server:
+    """Return the server that `fields` describe, its UUID in upper case.
+
+    Raises Refused, with `what` as their place, or where that is empty with the name of the field's option.
+    """
     if not isinstance(fields, Mapping):
-        raise Refused(what, "must be an object with host and uuid", shown(fields), _HINT)
+        raise Refused(what, "must be an object with host and uuid", shown(fields), hint)
     for name in fields:
         if name not in Server._fields:
-            raise Refused(what, f"must have no fields but {', '.join(Server._fields)}", printable(str(name)), _HINT)
+            raise Refused(what, f"must have no fields but {', '.join(Server._fields)}", printable(str(name)), hint)
+    if isinstance(number := fields.get("license_id"), int):
+        fields = {**fields, "license_id": str(number)}
     for name, (pattern, rule) in _FORMS.items():
         value = fields.get(name, Server._field_defaults.get(name))
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
-            raise Refused(f"{what}, {name}", rule, "nothing" if value is None else shown(value), _HINT)
+            place = f"{what}, {name}" if what else f"--{name.replace('_', '-')}"
+            raise Refused(place, rule, "nothing" if value is None else shown(value), hint)
     found = Server(**fields)
     return found._replace(uuid=found.uuid.upper())
 

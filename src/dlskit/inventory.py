@@ -61,7 +61,10 @@ def read_host(
     )
     if run.returncode:
         last = (run.stderr.strip() or f"exit {run.returncode}").splitlines()[-1]
-        raise Problem(inventory, "must be readable for Ansible", last, f"try: ansible-inventory -i {inventory} --list")
+        hint = f"try: ansible-inventory -i {inventory} --list"
+        if "decrypt" in last.lower():
+            hint = "name the file with the vault's password, --vault-password-file PATH or ANSIBLE_VAULT_PASSWORD_FILE"
+        raise Problem(inventory, "must be readable for Ansible", last, hint)
     answer = json.loads(run.stdout)
     if "hosts" in answer:
         raise _unknown(name, answer["hosts"])

@@ -58,7 +58,11 @@ def decode(text: str, what: str) -> LicenseKey:
     """Return what a key says; `what` names its place. Raises Refused, without showing the key."""
     text = text.strip()
     if not text.startswith(PREFIX):
-        raise Refused(what, f"must hold one license key, {PREFIX}...", f"{len(text)} other characters", _KEY_HINT)
+        rule = f"must hold one license key, {PREFIX}..."
+        if projects := _by_project(text):
+            hint = "hand over one of them: jq -r '.\"PROJECT\"' FILE | dlskit key inspect -"
+            raise Refused(what, rule, f"the keys of {projects} projects", hint)
+        raise Refused(what, rule, f"{len(text)} other characters", _KEY_HINT)
     try:
         data = base64.b64decode(text.removeprefix(PREFIX), validate=True)
     except (binascii.Error, ValueError):  # ValueError: characters beyond ASCII
@@ -124,6 +128,15 @@ def differences(one: LicenseKey, other: LicenseKey) -> list[tuple[str, str, str]
         if left != right:
             found.append((printable(key), *_masked(left, right)))
     return found
+
+
+def _by_project(text: str) -> int:
+    """Return how many keys a text holds that `dlskit portal keys` has written, by project; 0 for another text."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return 0
+    return len(value) if isinstance(value, dict) and all(str(key).startswith(PREFIX) for key in value.values()) else 0
 
 
 def _told(left: str, right: str) -> tuple[str, str]:

@@ -13,4 +13,4 @@ if importlib.util.find_spec("tests.checkout.generate"):
     main.add_command(generate)
 
 if __name__ == "__main__":
-    main(prog_name="dls")
+    main(prog_name="./dls", complete_var="_DLS_COMPLETE")  # a shell completes by the last part of the name

@@ -50,6 +50,7 @@ class Site:
 
     root: Path
     settings: dict[str, Any]
+    python: str = sys.executable
 
     @property
     def config(self) -> Path:
@@ -73,7 +74,7 @@ class Site:
 
     def call(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run dlsctl as a person would."""
-        command = [sys.executable, str(program()), words[0], "--config", str(self.config), *words[1:]]
+        command = [self.python, str(program()), words[0], "--config", str(self.config), *words[1:]]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         if check and done.returncode:
             raise AssertionError(f"dlsctl {words}: exit {done.returncode}\n{done.stdout}{done.stderr}")

@@ -199,6 +199,9 @@ def test_invariant_17_failed_rollback_blocks_and_says_what_to_do(
     assert "must be gone before anything else is begun" in done.stderr
     assert "the upgrade had failed" in done.stderr
     assert site.call("backup", check=False).returncode == EXIT_BLOCKED
+    assert (
+        "must be gone: it is left by an interrupted run, got upgrade, begun" in site.call("status", check=False).stdout
+    )
     subprocess.run(["fuser", "-k", f"{port}/tcp"], check=False, capture_output=True)
     time.sleep(0.3)
     site.call("start")

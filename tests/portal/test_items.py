@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from dlsctl.problems import Problem
+from dlskit.cli import main
 from dlskit.portal import items, verbs
 from dlskit.portal.items import CRITICAL, OK, WARNING, Item
 from dlskit.probe import sdk
@@ -80,6 +82,16 @@ def test_worst_item_decides(
 ) -> None:
     found = [replace(ITEM, id=str(number), days_left=days) for number, days in enumerate(left)]
     assert items.state(found, warn, critical) == expected
+
+
+def test_thresholds_of_which_one_could_never_warn_are_wrong_usage() -> None:
+    arguments = ["portal", "items", "--url", "http://127.0.0.1:9", "--warn-days", "7", "--critical-days", "30"]
+    done = CliRunner().invoke(main, arguments, prog_name="dlskit")
+    assert done.exit_code == 2
+    assert done.stderr == (
+        "dlskit portal items: --critical-days must be at most --warn-days, 7, got 30\n"
+        "HINT: see dlskit portal items --help\n"
+    )
 
 
 def test_metrics_leave_out_what_is_not_known_and_escape_what_would_end_a_label() -> None:

@@ -111,7 +111,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             copy = (Path(watch.__file__)).read_text()
             found.shell(name, f"cat >/root/watch.py <<'END'\n{copy}\nEND\n")
             found.shell(name, "systemd-run --quiet --unit=watch python3 /root/watch.py /root/watched 600")
-        play.succeed(found.play("site", "--check"), "site, in check mode")
+        play.succeed(found.play("provision", "--check"), "provision, in check mode")
         found.first = play.succeed(found.play("provision"), "provision")
         found.second = play.succeed(found.play("provision"), "provision again")
     finally:

@@ -42,6 +42,14 @@ def test_the_password_is_set_and_the_server_s_uuid_is_told_and_recorded(pair: Si
     assert uuid in pair.first.output
 
 
+def test_a_look_at_a_portal_that_refuses_the_password_fails(pair: Site) -> None:
+    wrong = pair.folder / "wrong.yml"
+    wrong.write_text("dls_server_admin_password: another-31cf\n")
+    look = pair.play("portal", "--check", "--limit", MAIN, "--extra-vars", f"@{wrong}")
+    assert look.code != 0
+    assert "admin password: must be unset, or the one given" in look.output
+
+
 @BOTH
 def test_the_licence_file_is_imported_into_its_project(pair: Site, name: str) -> None:
     (item,) = portal(pair, name, "items")["items"]

@@ -174,7 +174,7 @@ def given_server(fields: dict[str, str | None]) -> list[Server]:
     for name in ("host", "uuid"):
         if name not in given:
             raise click.UsageError(f"--host and --uuid go together: missing --{name}", click.get_current_context())
-    return [server(given, "options")]
+    return [server(given, "", f"see {click.get_current_context().command_path} --help")]
 
 
 def as_dict(file: LicenseFile) -> dict[str, Any]:

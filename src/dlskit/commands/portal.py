@@ -433,6 +433,9 @@ def items_command(  # noqa: PLR0913, PLR0917 - one parameter an option
     from dlsctl.files import write_atomic  # noqa: PLC0415
     from dlskit.portal import items, verbs  # noqa: PLC0415
 
+    if warn_days is not None and critical_days is not None and critical_days > warn_days:
+        rule = f"--critical-days must be at most --warn-days, {warn_days}, got {critical_days}"
+        raise click.UsageError(rule, click.get_current_context())
     target = common.target()
     with signed_in(common, target) as found:
         read = verbs.read_items(found)

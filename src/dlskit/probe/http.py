@@ -220,5 +220,7 @@ def check_port(server: Server, port: int) -> tuple[str, str]:
     try:
         with socket.create_connection((server.host, port), min(server.settings.timeout, 5)):
             return FAILED, "reached from this machine, past the proxy"
+    except socket.gaierror as error:
+        return WARNING, f"not known: {words_of(error)}"
     except OSError as error:
         return OK, f"not reached ({words_of(error)})"
