@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
 
 from dlsctl.adoptable import (
     content_problems,
@@ -28,6 +28,7 @@ from dlsctl.apply import apply, is_enabled, write_pending
 from dlsctl.archives import Archive, installed_members
 from dlsctl.byhand import Way, start_by_hand, starting_lines, stop_by_hand, told_process, way_of
 from dlsctl.files import (
+    TEMPORARY,
     Entry,
     Hashes,
     read_bytes,
@@ -145,6 +146,7 @@ def require_apart(inst: Installation, order: Takeover) -> None:
 
 def require_adoptable(inst: Installation, order: Takeover, hashes: Optional[Hashes]) -> Tuple[Archive, Way]:
     """Refuse, with every reason, what cannot be taken over; returns the archive that was read, and how it runs."""
+    require_apart(inst, order)
     found = folder_problems(inst, order.folder, order.version, order.line)
     archive = pinned_archive(order.archive, order.sha256, order.version)
     way = way_of(order.folder, order.line)
@@ -272,7 +274,8 @@ def set_rights(full: str, mode: int, owner: Optional[Account] = None) -> None:
     try:
         if owner:
             os.fchown(handle, *owner)
-        os.fchmod(handle, mode)
+        if owner or stat.S_IMODE(os.fstat(handle).st_mode) != mode:  # a file that was not touched need not be read anew
+            os.fchmod(handle, mode)
     finally:
         os.close(handle)
 
@@ -285,11 +288,10 @@ def claim_script(inst: Installation, record: Release, entries: Dict[str, Entry])
         claim(inst, record["version"], "startup.sh", sha256)
 
 
-def state_paths(record: Release, entries: Dict[str, Entry]) -> List[str]:
-    """The paths that are the server's state: all that the archive does not have so."""
-    members = {member.path: member for member in record["members"]}
-    gone = [path for path in members if path not in entries]
-    return gone + [p for p, entry in entries.items() if p not in members or not is_same(members[p], entry)]
+def state_paths(record: Release, entries: Dict[str, Entry]) -> Set[str]:
+    """The paths that are the server's state: all that the archive does not have so, but for the ports."""
+    same = {member.path for member in record["members"] if is_same(member, entries.get(member.path))}
+    return ({member.path for member in record["members"]} | set(entries)) - same - {"startup.sh"}
 
 
 def bring_up(inst: Installation) -> float:
@@ -363,6 +365,7 @@ def give_back(inst: Installation, tree: str, folder: str) -> None:
     if was:
         ours = kit_files(inst, os.path.basename(tree))
         for name, kept in was["files"].items():
+            clear(os.path.join(tree, name + TEMPORARY))  # of a run that was killed
             if name in ours:
                 unedit(os.path.join(tree, name), ours[name], kept)
         give_rights_back(tree, was)

@@ -6,6 +6,8 @@ import re
 import time
 from typing import Any, Dict, Iterator
 
+from dlsctl.adopt import Takeover, adopted_before
+from dlsctl.adoptable import folder_problems
 from dlsctl.deployment import Spec
 from dlsctl.files import existing_parent, free_bytes, list_folder, read_tail
 from dlsctl.host import (
@@ -63,8 +65,15 @@ def password_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
 
 def host_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
     """What keeps this host from becoming what the variables say."""
-    values, prefix = spec["values"], spec["prefix"]
     yield from password_problems(spec, inst)
+    yield from machine_problems(spec, inst)
+    yield from port_problems(spec, inst)
+    yield from release_problems(spec, inst)
+
+
+def machine_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
+    """What keeps this host from running any release."""
+    values, prefix = spec["values"], spec["prefix"]
     yield from family_problems()
     if os.uname().machine != "x86_64":
         yield Refused("processor", "must be x86_64, as the vendor's archive is", os.uname().machine, "use another host")
@@ -109,8 +118,18 @@ def host_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
             "give the host more memory, or lower the limit",
         )
     yield from busy_problems(inst)
-    yield from port_problems(spec, inst)
-    yield from release_problems(spec, inst)
+
+
+def adoption_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
+    """What keeps a server by hand from being taken over, as far as it can be told without the vendor's archive."""
+    yield from machine_problems(spec, inst)
+    folder, version = (spec["values"].get(spec["prefix"] + name) for name in ("adopt_from", "version"))
+    if not folder or not version:
+        return
+    order = Takeover(os.path.realpath(folder), folder, "", "", version, spec["line"])
+    if adopted_before(inst, order) is None:
+        yield from release_problems(spec, inst)
+        yield from folder_problems(inst, order.folder, version, order.line)
 
 
 def foreign_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
@@ -235,6 +254,8 @@ def preflight(spec: Spec) -> Dict[str, Any]:
         problems += foreign_problems(spec, inst)
     if spec["entry"] == "main":
         problems += host_problems(spec, inst)
+    if spec["entry"] == "adopt":
+        problems += adoption_problems(spec, inst)
     if spec["entry"] == "licenses" and not seen["current"]:
         problems.append(
             Refused(inst.home, "must hold an installed release", "nothing", "run the install playbook first")
