@@ -2296,13 +2296,14 @@ def identity_drift(inst: Installation, seen: Dict[str, Any]) -> List[Dict[str, s
     drift = []
     for label, was in sorted(recorded_identity(inst).items()):
         now = seen.get(label)
-        if not was or not now:
+        # Every user can read the machine id; the others may be none that this one sees, or that nobody told.
+        if not was or (not now and label != "machine_id_sha256"):
             continue
         if isinstance(was, dict):
             gone = {name: value for name, value in was.items() if now.get(name) != value}
             change = shown_macs(gone), shown_macs({name: now.get(name, "none") for name in gone})
         else:
-            change = str(was), str(now)
+            change = str(was), str(now or "none")
         if change[0] != change[1]:
             drift.append({"label": label, "was": change[0], "now": change[1]})
     return drift
