@@ -112,7 +112,7 @@ def read_secret(path: str) -> str:
         text, name = sys.stdin.read(), "standard input"
     else:
         try:
-            text, name = Path(path).read_text(encoding="utf-8"), path
+            text, name = Path(path).read_text(encoding="utf-8-sig"), path
         except UnicodeDecodeError:
             raise Refused(path, "must hold a password in UTF-8", "other bytes", "write it as text") from None
     lines = text.splitlines()
