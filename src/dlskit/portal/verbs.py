@@ -13,17 +13,11 @@ from typing import Any, NamedTuple
 
 from dlsctl import STANDBY_REFUSES, Problem, Refused, client_answer, url_parts, write_atomic
 from dlskit import license_file, license_key
-from dlskit.portal import evidence
+from dlskit.portal import evidence, pages
 from dlskit.portal.items import Item, item_of, today
 from dlskit.portal.pages import Portal
 
 UUID = re.compile(r"\b[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}\b")
-# The text of an element, without the words of the buttons in it: the one that copies a key stands right behind it.
-_WITHOUT_BUTTONS = """(element) => {
-  const copy = element.cloneNode(true);
-  copy.querySelectorAll('button, [role=button]').forEach((button) => button.remove());
-  return copy.textContent;
-}"""
 FIRST_VISIT, LOGIN = "first visit", "login"
 SENDER = ("host", "port", "ssl_trust", "address")
 RECEIVER = ("to", "cc", "bcc")
@@ -94,7 +88,7 @@ def enter(portal: Portal, password: str, rule: str) -> None:
     portal.fill("login", "password", password)
     submit = portal.text("login", "submit")
     said = portal.press(submit)
-    if not portal.until(lambda: not portal.button(submit).count(), 0 if said else None):
+    if not portal.until(lambda: not portal.button(submit).count(), pages.SHOWN_SECONDS if said else None):
         hint = "give the right one, with --password-file or dls_server_admin_password; the vendor cannot recover one"
         raise refusal("admin password", rule, said, hint)
 
@@ -128,7 +122,7 @@ def read_items(portal: Portal) -> list[Item]:
     portal.settle()
     day = today()
     rows = portal.rows("items")
-    return [item_of({key: cell.inner_text() for key, cell in row.items()}, day) for row in rows]
+    return [item_of({key: cell.shown for key, cell in row.items()}, day) for row in rows]
 
 
 def read_projects(portal: Portal) -> list[Project]:
@@ -137,12 +131,12 @@ def read_projects(portal: Portal) -> list[Project]:
     tag, statistics = portal.text("projects", "default").words, portal.text("projects", "statistics").words
     found = []
     for row in portal.rows("projects"):
-        lines = [line.strip() for line in row["project"].inner_text().splitlines()]
+        lines = [line.strip() for line in row["project"].shown.splitlines()]
         name = " ".join(line for line in lines if line and line != statistics)
-        if row["project"].get_by_text(tag, exact=True).count():
+        if tag in map(str.strip, row["project"].parts):
             name = name.removeprefix(tag).strip() or name
-        key = re.search(evidence.KEY, "".join(row["key"].evaluate(_WITHOUT_BUTTONS).split()))
-        ids = re.findall(r"^\s*(\d+)\s*:", row["items"].inner_text(), re.MULTILINE)
+        key = re.search(evidence.KEY, "".join(row["key"].own.split()))
+        ids = re.findall(r"^\s*(\d+)\s*:", row["items"].shown, re.MULTILINE)
         found.append(Project(name, project_id(key[0]) if key else "", tuple(ids), key[0] if key else ""))
     return found
 
@@ -269,7 +263,12 @@ def keys(portal: Portal, project: str | None, out: Path, urls: Mapping[str, str]
     `urls`: what they must name as main and standby; empty: not compared. Raises Problem for a key that is none, or
     names others.
     """
-    found = {each.name: each.key for each in read_projects(portal)}
+    there = read_projects(portal)
+    found = {each.name: each.key for each in there}
+    names = [each.name for each in there if project in (None, each.name)]
+    if twice := [name for name in names if names.count(name) > 1]:
+        hint = "rename one in the portal: nobody can tell their keys apart"
+        raise Problem(f"project {twice[0]}", "must be the only one of its name", names.count(twice[0]), hint)
     if project is not None and project not in found:
         raise Refused("project", "must exist", project, f"name one of: {', '.join(found) or 'none'}")
     if missing := [name for name in found if not found[name] and project in (None, name)]:
@@ -412,11 +411,14 @@ def read_alerts(portal: Portal) -> dict[str, str]:
 
 
 def read_back(portal: Portal, said: str, read: Callable[[Portal], Any], as_wanted: Callable[[Any], bool]) -> Any:
-    """Return what `read` reads once it is as wanted, None if it is not in time; at once where it was refused."""
+    """Return what `read` reads once it is as wanted, None if it is not in time; soon where the portal said something.
+
+    What it says may also be that all went well.
+    """
     found: list[Any] = []
 
     def arrived() -> bool:
         found[:] = [read(portal)]
         return as_wanted(found[0])
 
-    return found[0] if portal.until(arrived, 0 if said else None) else None
+    return found[0] if portal.until(arrived, pages.SHOWN_SECONDS if said else None) else None
