@@ -176,6 +176,39 @@ def test_license_that_is_refused_in_apply_leaves_the_rest_of_the_visit_undone(si
     assert not keys.exists()
 
 
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"licenses": [entry("b.lic", license_of("2000020"), "Fist") | {"create": False}]}, "project: must exist, got"),
+        ({"licenses": [entry("c.lic", license_of("1000001"), "Second")]}, "c.lic: must be imported into the project"),
+        ({"alerts": {"host": "other.example"}}, "SMTP password: must be given to change the sender"),
+        ({"uuid": OTHER_UUID}, f"UUID: must be {OTHER_UUID}, to which the licence is bound, got "),
+    ],
+    ids=["project", "other project", "smtp password", "uuid"],
+)
+def test_part_that_is_refused_leaves_the_parts_before_it_undone(
+    site: Site, wanted: dict[str, Any], message: str
+) -> None:
+    more = [entry("a.lic", license_of("2000021"), "Newly made")]
+    document = apply_settings(site, urls={"main": "https://applied.example/"}, **wanted)
+    document["licenses"] = more + wanted.get("licenses", [])
+    with unchanged(site):
+        done = site.run("apply", "--settings", "-", stdin=json.dumps(document))
+    told(done, REFUSED, message, "")
+
+
+def test_import_is_refused_where_the_inventory_names_another_uuid(
+    site: Site, inventory: Path, tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_ssh(tmp_path / "bin", sys.executable)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    inventory.write_text(inventory.read_text().replace("}}}", f", dls_server_uuid: {OTHER_UUID}}}}}}}"))
+    file.write_text(license_of("2000022"))
+    with unchanged(site):
+        done = through_ssh(inventory, "import", str(file), "--project", "First")
+    told(done, REFUSED, f"UUID: must be {OTHER_UUID}", "dlsctl identity")
+
+
 # --- A portal that is slow, or has other words ---
 
 

@@ -211,10 +211,13 @@ def import_command(  # noqa: PLR0913, PLR0917 - one parameter an option
     bound to another UUID, changes nothing.
     """
     from dlskit.portal import verbs  # noqa: PLC0415
+    from dlskit.portal.target import UUID  # noqa: PLC0415
 
     content = license_file(file, common)
     target = common.target()
     with signed_in(common, target) as found:
+        if expected := target.variable(UUID):
+            verbs.uuid(found, str(expected))
         if not for_standby:
             verbs.refuse_standby(found, str(target.variable("dls_server_mode") or ""))
         answer = verbs.import_license(found, content, project, create=create, again=again, dry_run=dry_run)

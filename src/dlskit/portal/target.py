@@ -12,10 +12,10 @@ from dlskit.inventory import Host, read_host
 from dlskit.lines import line_of, lines
 
 # The variables of a host that the portal's steps take values from.
-PASSWORD, ALERTS = "dls_server_admin_password", "dls_server_alerts"
+PASSWORD, ALERTS, UUID = "dls_server_admin_password", "dls_server_alerts", "dls_server_uuid"
 VARIABLES = (
     "dls_server_version", "dls_server_port", "dls_server_mode",
-    "dls_server_url", "dls_server_main_url", "dls_server_standby_url", PASSWORD, ALERTS,
+    "dls_server_url", "dls_server_main_url", "dls_server_standby_url", PASSWORD, ALERTS, UUID,
 )  # fmt: skip
 # The keys of dls_server_alerts and, for the receivers, what parts several addresses.
 ALERT_KEYS = ("host", "port", "ssl_trust", "address", "password", "to", "cc", "bcc")

@@ -101,8 +101,11 @@ def refusal(what: str, rule: str, said: str, hint: str) -> Refused:
 # --- What is there ---
 
 
-def uuid(portal: Portal) -> Answer:
-    """Read the UUID that licences are bound to, and the version where the page shows it."""
+def uuid(portal: Portal, expected: str = "") -> Answer:
+    """Read the UUID that licences are bound to, and the version where the page shows it.
+
+    Raises Refused where it is another one than `expected`; empty: any.
+    """
     portal.visit("home")
     text = portal.text("home", "uuid")
     line = portal.wait(portal.page.get_by_text(re.compile(rf"\b{re.escape(text.words)}\b")), text).inner_text()
@@ -110,6 +113,9 @@ def uuid(portal: Portal) -> Answer:
     if found is None:
         hint = "copy it from the portal by hand, and report what the page shows"
         raise Problem("UUID", "must be hexadecimal, as 8-4-4-4-12 in upper case", line[:100], hint)
+    if expected and expected.upper() != found[0]:
+        hint = "see that this is the right host, and what of it has changed: dlsctl identity; else mend dls_server_uuid"
+        raise Refused("UUID", f"must be {expected.upper()}, to which the licence is bound", found[0], hint)
     return Answer(False, found[0], {"uuid": found[0], "version": portal.version or None})
 
 
