@@ -343,6 +343,22 @@ def test_receivers_are_put_back_where_the_portal_refuses_the_sender_and_its_word
     assert SMTP_PASSWORD.encode() not in faulty.store()
 
 
+def test_addresses_that_the_portal_parts_in_its_own_way_are_no_change(faulty: Site, proxy: Proxy) -> None:
+    shown = "const receiver = (name) => ({ value: state.alertReceiver[name] ?? "
+    proxy.words = {shown + '""': shown.replace("value: ", "value: (") + '"").replaceAll("; ", ";") + ";"'}
+    command = ["alerts", "--to", "one@example.com; two@example.com"]
+    assert [faulty.answer(*command)["changed"] for _ in range(2)] == [True, False]
+
+
+def test_alerts_that_the_portal_takes_in_part_are_not_said_to_be_as_they_were(faulty: Site, proxy: Proxy) -> None:
+    proxy.words = {
+        'form("", [field("To Address"': 'form("", [field("To Address"',
+        '"cc", "text", several("cc")': '"cc"',
+    }
+    done = faulty.run("alerts", "--to", "three@example.com", "--cc", "four@example.com")
+    told(done, REFUSED, "receiver of alerts: must be taken by the portal", "some of it may be new")
+
+
 def test_sender_is_not_changed_without_its_password(site: Site) -> None:
     with unchanged(site):
         done = site.run("alerts", "--smtp-host", "other.example")

@@ -376,9 +376,9 @@ def alerts(  # noqa: PLR0913, PLR0917 - one parameter an option
     before = read_alerts(portal)
     # Receivers first: they can be put back where the sender is refused, whose old password nobody can read.
     todo = []
-    if any(before[name] != value for name, value in receiver.items()):
+    if not has_alerts(before, receiver):
         todo.append("receiver")
-    if sender and (again or any(before[name] != value for name, value in sender.items())):
+    if sender and (again or not has_alerts(before, sender)):
         todo.append("sender")
     if not todo:
         return Answer(False, "the alerts are set", {"alerts": before})
@@ -394,7 +394,9 @@ def alerts(  # noqa: PLR0913, PLR0917 - one parameter an option
         if not taken:
             if who == "sender" and "receiver" in todo:
                 save_alerts(portal, "receiver", before, "")
-            raise refusal(f"{who} of alerts", "must be taken by the portal", said, "the portal keeps what it had")
+            kept = has_alerts(read_alerts(portal), before)
+            hint = "the portal keeps what it had" if kept else "look at the page Usage Alert, some of it may be new"
+            raise refusal(f"{who} of alerts", "must be taken by the portal", said, hint)
     return Answer(True, f"set the {names} of alerts", {"alerts": wanted})
 
 
@@ -407,7 +409,16 @@ def save_alerts(portal: Portal, who: str, values: Mapping[str, str], password: s
     if who == "sender":
         portal.fill("alert", "password", password)
     said = portal.press(portal.text("alert", who))
-    return said, read_back(portal, said, read_alerts, lambda found: mine.items() <= found.items()) is not None
+    return said, read_back(portal, said, read_alerts, lambda found: has_alerts(found, mine)) is not None
+
+
+def has_alerts(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Return whether the values are those wanted, addresses in this order, however the portal parts them."""
+    return all(
+        [part.strip() for part in found[name].split(";") if part.strip()]
+        == [part.strip() for part in wanted[name].split(";") if part.strip()]
+        for name in wanted
+    )
 
 
 def read_alerts(portal: Portal) -> dict[str, str]:
