@@ -2299,7 +2299,7 @@ def identity_drift(inst: Installation, seen: Dict[str, Any]) -> List[Dict[str, s
         # Every user can read the machine id; the others may be none that this one sees, or that nobody told.
         if not was or (not now and label != "machine_id_sha256"):
             continue
-        if isinstance(was, dict):
+        if isinstance(was, dict) and now:
             gone = {name: value for name, value in was.items() if now.get(name) != value}
             change = shown_macs(gone), shown_macs({name: now.get(name, "none") for name in gone})
         else:

@@ -32,8 +32,8 @@ class License:
 class Settings:
     """What a portal is to hold. Empty: what is left as it is.
 
-    uuid: the one that the portal must show.     urls: main, standby or both. alerts: as dls_server_alerts, in texts. keys_file: where license keys go on this
-    machine. timeout: seconds for each element and answer. browser: a program.
+    uuid: the one that the portal must show. urls: main, standby or both. alerts: as dls_server_alerts, in texts.
+    keys_file: where license keys go on this machine. timeout: seconds for each element and answer. browser: a program.
     """
 
     target: Target
