@@ -67,8 +67,13 @@ def explained(page: Page, lost: Callable[[], Problem | None], keep: str | None, 
 
 
 def _of_browser(error: Exception, page: Page) -> Problem:
+    from playwright.sync_api import TimeoutError as TooLate  # noqa: PLC0415
+
     # Only the first line: what follows is the browser's log, which may hold what was typed.
     reason = str(error).splitlines()[0]
+    if isinstance(error, TooLate):
+        hint = "raise --timeout where the portal is slow; else open it by hand, and restart the server"
+        return Problem("portal", "must react in time", reason, hint)
     return Problem("browser", "must do what it is told", reason, f"it was on {page.url}; run the command again")
 
 
