@@ -64,7 +64,8 @@ def test_invariants_6_14_15_20_hold_after_a_fault_at_a_step(lab: LabHost, case: 
     if case.fault.startswith("clock"):
         point["jump"] = YEAR if case.fault.endswith("forward") else -YEAR
     with lab.frozen(lab.words(case.verb), point) as asking:
-        check_store(before, lab.look())
+        if not point["jump"]:  # for which nothing has stopped
+            check_store(before, lab.look())
         strike(lab, case.fault, asking)
         if case.fault not in ("connection cut", "power loss"):
             asking.wait(DEADLINE)
