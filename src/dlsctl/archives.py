@@ -76,7 +76,7 @@ _LONGEST_PATH = {"linux_x64": 1024, "win_x64": 180}  # bytes; Windows: 259 with 
 _LONGEST_PART = 255  # bytes, of a file or folder name on both systems
 _LONGEST_HEADER = 1 << 20  # bytes of a tar extension header
 _VENDOR_NAME = re.compile(r"dynamsoft_dls-(linux|win)_x64-v([0-9]+(?:\.[0-9]+)+)")
-_JAR_NAME = re.compile(r"(dls|lts)-([0-9].*)\.jar\Z")
+JAR_NAME = re.compile(r"(dls|lts)-([0-9].*)\.jar\Z")
 VERSION_FORM = re.compile(r"[0-9]{1,5}(\.[0-9]{1,5}){1,3}\Z")
 _WINDOWS_DEVICE = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(COM|LPT)[0-9\xb9\xb2\xb3]) *(\..*)?\Z", re.IGNORECASE)
 
@@ -246,7 +246,7 @@ def identify(members: Sequence[Member], path: str) -> Tuple[str, str, str]:
 
 
 def _jar_version(names: Iterable[str], archive: str) -> str:
-    jars = [jar for jar in (_JAR_NAME.match(name) for name in sorted(names)) if jar]
+    jars = [jar for jar in (JAR_NAME.match(name) for name in sorted(names)) if jar]
     if not jars:
         raise _refuse(archive, "must be a DLS release, with dls-<version>.jar at the top", "none")
     if len(jars) > 1:

@@ -43,9 +43,12 @@ def sync_folder(path: str) -> None:
         os.close(handle)
 
 
+TEMPORARY = ".dlsctl-new"  # ends the name of a file until it is complete
+
+
 def write_atomic(path: str, data: bytes, mode: int = 0o644, owner: Optional[Account] = None) -> None:
     """Replace the file `path` by the bytes `data` in one rename, flushed to disk; `owner` is (uid, gid)."""
-    temporary = path + ".dlsctl-new"
+    temporary = path + TEMPORARY
     try:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)

@@ -6,6 +6,7 @@ import os
 import time
 from typing import Any, Callable, Dict, List
 
+from dlsctl.adopt import Takeover, adopt, rehearse_adoption, require_apart
 from dlsctl.backup import back_up
 from dlsctl.drill import drill
 from dlsctl.files import write_atomic
@@ -19,6 +20,11 @@ from dlsctl.restore import Wish, restore
 from dlsctl.store import MANIFEST, Backup, Policy, backups, check, damaged_backups, find, policy_of, prunable, prune
 from dlsctl.upgrade import CARRY, FRESH, Order, prune_releases, roll_back, upgrade
 
+RELEASE_OPTIONS = (
+    ("sha256", "the pinned checksum"),
+    ("version", "the version it must hold"),
+    ("line", "the release line's facts, as JSON"),
+)
 AddVerb = Callable[[Callable[[argparse.Namespace], Answer], str], argparse.ArgumentParser]
 
 
@@ -59,11 +65,7 @@ def add_verbs(verb: AddVerb) -> None:
     entry.add_argument("--check", action="store_true", help="only say which")
     entry = work(verb_upgrade, "put a newer release in use; any failure puts the old one back")
     entry.add_argument("archive", metavar="FILE")
-    for name, text in (
-        ("sha256", "the pinned checksum"),
-        ("version", "the version it must hold"),
-        ("line", "the release line's facts, as JSON"),
-    ):
+    for name, text in RELEASE_OPTIONS:
         entry.add_argument("--" + name, required=True, help=text)
     entry.add_argument("--acknowledge", action="store_true", help="the licence may have to be issued anew")
     entry.add_argument(
@@ -71,6 +73,12 @@ def add_verbs(verb: AddVerb) -> None:
     )
     entry = work(verb_rollback, "put the release back in use that was before the last upgrade, with the state it had")
     entry.add_argument("--undo", action="store_true", help="take back the rollback that was the last change")
+    entry = work(verb_adopt, "take over a server that was installed by hand, as the vendor documents it")
+    entry.add_argument("folder", metavar="FOLDER", help="the one that holds its startup.sh")
+    entry.add_argument("--archive", metavar="FILE", required=True, help="the vendor's archive of its release")
+    for name, text in RELEASE_OPTIONS:
+        entry.add_argument("--" + name, required=True, help=text)
+    entry.add_argument("--check", action="store_true", help="only say what would be done, or every reason against it")
     verb(verb_prune_releases, "remove releases and archives that nothing needs any more").add_argument(
         "--keep", type=int, default=1, metavar="N", help="how many beside the one in use (default: %(default)s)"
     )
@@ -272,6 +280,43 @@ def verb_upgrade(options: argparse.Namespace) -> Answer:
         return EXIT_OK, done, text.format(**done)
 
     return working(options, "upgrade", work)
+
+
+def verb_adopt(options: argparse.Namespace) -> Answer:
+    order = Takeover(
+        os.path.realpath(options.folder),
+        os.path.abspath(options.folder),
+        options.archive,
+        options.sha256.replace("sha256:", ""),
+        options.version,
+        line_of(options.line),
+    )
+    require_apart(Installation.load(options.config), order)  # before the lock makes folders, which may be inside it
+    if options.check:
+        done = rehearse_adoption(Installation.load(options.config), order)
+        text = "release {new} would be taken over from {folder} by {method}" if done["changed"] else ADOPTED_BEFORE
+        return EXIT_OK, done, "\n".join([text.format(**done), *starting_hints(done)])
+
+    def work(inst: Installation) -> Answer:
+        done = adopt(inst, order)
+        text = "release {new} was taken over from {folder} with {state} entries of state, away for {outage} s"
+        lines = [(text if done["changed"] else ADOPTED_BEFORE).format(**done)]
+        if done["kept"]:
+            lines.append("the folder that it was copied from is kept as {}: remove it by and by".format(done["kept"]))
+        return EXIT_OK, done, "\n".join(lines + starting_hints(done))
+
+    return working(options, "adopt", work)
+
+
+ADOPTED_BEFORE = "release {new} was taken over from {folder} before"
+
+
+def starting_hints(done: Dict[str, Any]) -> List[str]:
+    """What to remove from the host: it would start the server as before."""
+    found = ["{} starts it, too: remove that line".format(place) for place in done["starts"]]
+    if done["unit"]:
+        found.append("unit {0}.service ran it: systemctl disable {0}, and remove it".format(done["unit"]))
+    return found
 
 
 def verb_rollback(options: argparse.Namespace) -> Answer:

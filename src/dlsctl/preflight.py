@@ -6,6 +6,8 @@ import re
 import time
 from typing import Any, Dict, Iterator
 
+from dlsctl.adopt import Takeover, adopted_before
+from dlsctl.adoptable import folder_problems
 from dlsctl.deployment import Spec
 from dlsctl.files import existing_parent, free_bytes, list_folder, read_tail
 from dlsctl.host import (
@@ -121,6 +123,18 @@ def machine_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
     if schedule and has_systemd() and run(["systemd-analyze", "calendar", schedule])[0]:
         yield Refused(prefix + "backup_schedule", CALENDAR_RULE, repr(schedule), CALENDAR_HINT)
     yield from busy_problems(inst)
+
+
+def adoption_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
+    """What keeps a server by hand from being taken over, as far as it can be told without the vendor's archive."""
+    yield from machine_problems(spec, inst)
+    folder, version = (spec["values"].get(spec["prefix"] + name) for name in ("adopt_from", "version"))
+    if not folder or not version:
+        return
+    order = Takeover(os.path.realpath(folder), folder, "", "", version, spec["line"])
+    if adopted_before(inst, order) is None:
+        yield from release_problems(spec, inst)
+        yield from folder_problems(inst, order.folder, version, order.line)
 
 
 def foreign_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
@@ -246,6 +260,8 @@ def preflight(spec: Spec) -> Dict[str, Any]:
     if spec["entry"] == "main":
         problems += host_problems(spec, inst)
     problems += step_problems(spec, inst, seen)
+    if spec["entry"] == "adopt":
+        problems += adoption_problems(spec, inst)
     if spec["entry"] == "uninstall" and spec["values"].get(spec["prefix"] + "uninstall_purge"):
         problems += purge_problems(spec, inst)
     if spec["entry"] == "verify":

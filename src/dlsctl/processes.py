@@ -8,13 +8,18 @@ from dlsctl.installation import Installation
 
 
 def server_processes(inst: Installation) -> List[int]:
-    """Process ids of everything that runs from a release of this installation, with all descendants, in order.
+    """Process ids of everything that runs from a release of this installation, with all descendants, in order."""
+    return processes_below(inst.releases)
+
+
+def processes_below(folder: str) -> List[int]:
+    """Process ids of everything that runs from below a folder, with all descendants, in order.
 
     Only processes that this user may look into are found.
     """
-    releases = os.path.realpath(inst.releases) + "/"
+    base = os.path.realpath(folder) + "/"
     parents = {pid: parent_of(pid) for pid in (int(name) for name in os.listdir("/proc") if name.isdigit())}
-    found = {pid for pid in parents if pid != os.getpid() and runs_from(pid, releases)}
+    found = {pid for pid in parents if pid != os.getpid() and runs_from(pid, base)}
     while True:
         children = {pid for pid, parent in parents.items() if parent in found} - found
         if not children:
@@ -22,11 +27,11 @@ def server_processes(inst: Installation) -> List[int]:
         found |= children
 
 
-def runs_from(pid: int, releases: str) -> bool:
-    """Whether a process's program is a file below `releases`, be it a binary or a script run by a shell."""
+def runs_from(pid: int, base: str) -> bool:
+    """Whether a process's program is a file below `base`, be it a binary or a script run by a shell."""
     process = "/proc/{}/".format(pid)
     try:
-        if os.readlink(process + "exe").startswith(releases):
+        if os.readlink(process + "exe").startswith(base):
             return True
         folder = os.readlink(process + "cwd") + "/"
         with open(process + "cmdline", "rb") as stream:
@@ -37,7 +42,7 @@ def runs_from(pid: int, releases: str) -> bool:
         return False
     named = words[words.index("-c") + 2 :] if "-c" in words[1:-2] else words[1:]
     script = os.path.realpath(os.path.join(folder, named[0]))
-    return script.startswith(releases) and os.path.isfile(script)
+    return script.startswith(base) and os.path.isfile(script)
 
 
 def is_running(inst: Installation) -> bool:

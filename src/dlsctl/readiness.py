@@ -1,6 +1,7 @@
 """Readiness: what keeps a host from the step of its life cycle that an engine is about to take."""
 
 import os
+import re
 from typing import Any, Callable, Dict, Iterator
 
 from dlsctl.deployment import Spec
@@ -24,7 +25,20 @@ def readiness_problems(spec: Spec, inst: Installation, seen: Seen) -> Iterator[P
     try:
         CHECKS[spec["entry"]](spec, inst, seen)
     except Problem as problem:
+        problem.hint = in_variables(spec, problem.hint or "")
         yield problem
+
+
+def in_variables(spec: Spec, hint: str) -> str:
+    """A hint of the command line for whoever has variables: --other-version is dls_server_restore_other_version."""
+    known = ("replace", "other-version", "rehost", "acknowledge")
+    names = {"acknowledge": "upgrade_acknowledged"}
+
+    def variable(option: "re.Match[str]") -> str:
+        short = names.get(option[1], "restore_" + option[1].replace("-", "_"))
+        return "{}{}: true".format(spec["prefix"], short)
+
+    return re.sub("--({})".format("|".join(known)), variable, hint)
 
 
 def for_backup(spec: Spec, _inst: Installation, _seen: Seen) -> None:

@@ -3,9 +3,9 @@
 import contextlib
 import os
 import shutil
-from typing import Any, Dict
+from typing import Any, Dict, Iterable, List
 
-from dlsctl.archives import Archive, ArchiveLimits, read_tar, unpack_tar
+from dlsctl.archives import Archive, ArchiveLimits, Member, read_tar, unpack_tar
 from dlsctl.files import free_bytes, give_to, sync_folder, write_json
 from dlsctl.host import utc_now
 from dlsctl.installation import Installation
@@ -83,12 +83,23 @@ def place_release(inst: Installation, archive_path: str, archive: Archive, line:
 
 def unpack_release(inst: Installation, archive_path: str, archive: Archive, line: Dict[str, Any], into: str) -> None:
     """Unpack an archive into an empty folder, with the modes of its line, keep it, and write the release's record."""
-    members = unpack_tar(archive_path, into, archive, ArchiveLimits())
-    mode = int(line["mode"], 8)
-    members = [member if member.kind == "link" else member._replace(mode=mode) for member in members]
+    members = with_mode(unpack_tar(archive_path, into, archive, ArchiveLimits()), line)
     for member in members:
         if member.kind != "link":
-            os.chmod(os.path.join(into, member.path), mode)
+            os.chmod(os.path.join(into, member.path), member.mode)
+    record_release(inst, archive_path, archive, line, members)
+
+
+def with_mode(members: Iterable[Member], line: Dict[str, Any]) -> List[Member]:
+    """The members of a release with the mode that the vendor documents for all of its line."""
+    mode = int(line["mode"], 8)
+    return [member if member.kind == "link" else member._replace(mode=mode) for member in members]
+
+
+def record_release(
+    inst: Installation, archive_path: str, archive: Archive, line: Dict[str, Any], members: List[Member]
+) -> None:
+    """Keep a release's archive, and write its record."""
     keep_archive(inst, archive_path, archive.sha256)
     write_json(
         inst.record_path(archive.version),

@@ -32,8 +32,6 @@ from dlsctl.switch import (
 )
 from dlsctl.trees import clear, copy_entry, make_parents, new_file, remove, settle
 
-OPTION = "say so with --{}, or dls_server_restore_{}: true"
-
 
 class Wish(NamedTuple):
     """What to restore, and what may be done for it: each False is a refusal where it would be needed."""
@@ -74,13 +72,11 @@ def refuse_unfit(inst: Installation, backup: Backup, wish: Wish) -> None:
     if drift and not wish.rehost:
         problem = drift_problem(drift[0])
         rule = "must be of this host: " + problem.rule
-        hint = OPTION.format("rehost", "rehost") + "; then the licence must be activated anew for this host's UUID"
+        hint = "with --rehost it is restored all the same; then the licence must be activated anew for this host's UUID"
         raise Refused(backup.folder, "{} ({})".format(rule, problem.what), problem.got, hint)
     if current not in (None, manifest["version"]) and not wish.other_version:
         got = "{}, {} is installed".format(manifest["version"], current)
-        raise Refused(
-            backup.folder, "must be of the installed version", got, OPTION.format("other-version", "other_version")
-        )
+        raise Refused(backup.folder, "must be of the installed version", got, "say so with --other-version")
     require_key(backup.pack, manifest["pack"]["encryption"], wish.key)
     if current and not wish.replace and (is_running(inst) or state(inst)):
         got = "a server with state" if state(inst) else "a running server"
@@ -88,7 +84,7 @@ def refuse_unfit(inst: Installation, backup: Backup, wish: Wish) -> None:
             inst.home,
             "must hold no server to be restored into",
             got,
-            OPTION.format("replace", "replace") + ", which puts it aside",
+            "put it aside with --replace",
         )
     if not has_password(backup):
         require_closed_configuration(inst, "the portal may have had no password when the backup was made")

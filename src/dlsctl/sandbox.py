@@ -64,17 +64,20 @@ def labels_seen_by(pid: int, account: Account) -> Dict[str, str]:
     return found
 
 
-def labels_in_sight(inst: Installation, pid: Optional[int] = None) -> Dict[str, List[str]]:
+def labels_in_sight(
+    inst: Installation, pid: Optional[int] = None, account: Optional[Account] = None
+) -> Dict[str, List[str]]:
     """Names of the host's labels that the running server reads as they are: as its `user`, and as `root`.
 
     With vendor launch root runs the start script; with direct launch no part of the server is root. `pid` is a process
-    to ask in the server's stead. Empty where none runs, or where this is not root, who alone may look.
+    to ask in the server's stead, `account` who the server runs as there. Empty where none runs, or where this is not
+    root, who alone may look.
     """
     pids = server_processes(inst)
     pid = pids[-1] if pid is None and pids else pid
     if os.geteuid() != 0 or pid is None:
         return {}
-    account = inst.account() or (process_account(pids[-1]) if pids else None)
+    account = account or inst.account() or (process_account(pids[-1]) if pids else None)
     accounts = {"root": (0, 0)} if inst.launch == "vendor" else {}
     if account:
         accounts["user"] = account

@@ -13,7 +13,7 @@ from dlsctl.host import become, deadline, port_owner, run, systemctl, unit_prope
 from dlsctl.installation import Installation, Release
 from dlsctl.launch import SETTLE_SECONDS, launch_digest, launch_process
 from dlsctl.problems import Problem, Refused, Unhealthy, words_of
-from dlsctl.processes import is_running, server_processes
+from dlsctl.processes import is_running, processes_below, server_processes
 
 
 def start(inst: Installation) -> bool:
@@ -46,22 +46,36 @@ def stop(inst: Installation) -> bool:
     if inst.supervisor == "systemd":
         if was_running:
             systemctl("stop", inst.service)
-    elif was_running and os.access(os.path.join(inst.current_link, "shutdown.sh"), os.X_OK):
-        # As the release's owner: he could have put there anything, and root must not run it.
-        folder = os.stat(inst.current_link)
-        owner = (folder.st_uid, folder.st_gid) if os.geteuid() == 0 else None
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            run(["./shutdown.sh"], cwd=inst.current_link, timeout=inst.stop_timeout, preexec_fn=lambda: become(owner))
+    elif was_running:
+        run_shutdown_script(inst.current_link, inst.stop_timeout)
     stray = server_processes(inst)
+    if not end_processes(inst.releases, inst.stop_timeout):
+        rule = "must end within {} s of being killed".format(inst.stop_timeout)
+        raise Problem(inst.service, rule, None, "look at it with: ps -ef")
+    return was_running or bool(stray)
+
+
+def run_shutdown_script(folder: str, seconds: float) -> None:
+    """Run the vendor's shutdown.sh where there is one, as the folder's owner.
+
+    He could have put there anything, and root must not run it.
+    """
+    if os.access(os.path.join(folder, "shutdown.sh"), os.X_OK):
+        status = os.stat(folder)
+        owner = (status.st_uid, status.st_gid) if os.geteuid() == 0 else None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run(["./shutdown.sh"], cwd=folder, timeout=seconds, preexec_fn=lambda: become(owner))
+
+
+def end_processes(folder: str, seconds: float) -> bool:
+    """End all that runs from below a folder, and kill what is left after so long; False where it is there even then."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
-        for pid in server_processes(inst):
+        for pid in processes_below(folder):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, sign)
-        if wait_until(lambda: not server_processes(inst), inst.stop_timeout):
-            return was_running or bool(stray)
-    raise Problem(
-        inst.service, "must end within {} s of being killed".format(inst.stop_timeout), None, "look at it with: ps -ef"
-    )
+        if wait_until(lambda: not processes_below(folder), seconds):
+            return True
+    return False
 
 
 def portal_url(inst: Installation, record: Release) -> str:
@@ -70,21 +84,27 @@ def portal_url(inst: Installation, record: Release) -> str:
 
 def portal_error(inst: Installation, record: Release, timeout: float = 5) -> Optional[str]:
     """Why the portal is not healthy, or None when this installation's own server answers 200."""
-    connection = http.client.HTTPConnection("127.0.0.1", inst.server_port, timeout=timeout)
+    error = page_error(inst.server_port, record["line"]["health_path"], timeout)
+    if error:
+        return error
+    owner = port_owner(inst.server_port)
+    if owner and owner not in server_processes(inst):
+        return "an answer from process {}, which is not this server".format(owner)
+    return None
+
+
+def page_error(port: int, path: str, timeout: float = 5) -> Optional[str]:
+    """Why a page of this host does not answer 200, or None when it does."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         with deadline(timeout):
-            connection.request("GET", record["line"]["health_path"])
+            connection.request("GET", path)
             status = connection.getresponse().status
     except (OSError, http.client.HTTPException) as error:
         return words_of(error)
     finally:
         connection.close()
-    if status != 200:
-        return "status {}".format(status)
-    owner = port_owner(inst.server_port)
-    if owner and owner not in server_processes(inst):
-        return "an answer from process {}, which is not this server".format(owner)
-    return None
+    return None if status == 200 else "status {}".format(status)
 
 
 # After so many deaths in a row, a server will not come up by itself.

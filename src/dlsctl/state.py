@@ -68,7 +68,7 @@ def differs(member: Member, actual: Entry, owner: Account) -> bool:
 
 def kit_files(inst: Installation, version: str) -> Dict[str, str]:
     """Files inside a release that the kit placed or edited: path to SHA-256 as the kit left it."""
-    edits = read_json(os.path.join(inst.kit, "edits.json")) or {}
+    edits = read_json(edits_path(inst)) or {}
     ours = edits.get(version, {})
     return ours if isinstance(ours, dict) else {}
 
@@ -86,13 +86,29 @@ def trusted_hashes(inst: Installation, record: Release, path: str) -> Set[str]:
 
 def write_release_file(inst: Installation, version: str, path: str, data: bytes, mode: int) -> None:
     """Write a file of ours into a release and record it, so that it is not taken for the server's state."""
-    edits_path = os.path.join(inst.kit, "edits.json")
-    edits = read_json(edits_path) or {}
     replaced = hashlib.sha256(read_bytes(os.path.join(inst.release_dir(version), path)) or b"").hexdigest()
-    if replaced in trusted_hashes(inst, inst.release(version), path):  # still so when this program dies in between
-        edits.setdefault(version + BEFORE, {})[path] = replaced
-    edits.setdefault(version, {})[path] = hashlib.sha256(data).hexdigest()
+    trusted = replaced in trusted_hashes(inst, inst.release(version), path)
     base = os.stat(inst.release_dir(version))
     owner = (base.st_uid, base.st_gid) if os.geteuid() == 0 else None
-    write_json(edits_path, edits)
+    claim(inst, version, path, hashlib.sha256(data).hexdigest(), replaced if trusted else None)
     write_atomic(os.path.join(inst.release_dir(version), path), data, mode, owner)
+
+
+def claim(inst: Installation, version: str, path: str, sha256: str, replaced: Optional[str] = None) -> None:
+    """Record a file inside a release as the kit's; `replaced`, trusted too, is what is there until it is written."""
+    edits = read_json(edits_path(inst)) or {}
+    if replaced:
+        edits.setdefault(version + BEFORE, {})[path] = replaced
+    edits.setdefault(version, {})[path] = sha256
+    write_json(edits_path(inst), edits)
+
+
+def disclaim(inst: Installation, version: str) -> None:
+    """Forget which files of a release are the kit's."""
+    edits = read_json(edits_path(inst)) or {}
+    if {version, version + BEFORE} & set(edits):
+        write_json(edits_path(inst), {key: edits[key] for key in edits if key not in (version, version + BEFORE)})
+
+
+def edits_path(inst: Installation) -> str:
+    return os.path.join(inst.kit, "edits.json")

@@ -43,7 +43,6 @@ WARNING = (
     "the vendor advises not to upgrade unless it is necessary: a licence is bound to a copy of the server, and usually"
     " has to be issued anew after an upgrade, so contact the vendor's support first"
 )
-ACKNOWLEDGE = "say so with --acknowledge, or dls_server_upgrade_acknowledged: true"
 
 
 class Order(NamedTuple):
@@ -95,7 +94,7 @@ def require_ready(inst: Installation, old: str, order: Order) -> None:
         hint = "go back with: dlsctl rollback, or the playbook rollback"
         raise Refused("version", "must not be older than {}".format(old), order.version, hint)
     if not order.acknowledged:
-        raise Refused("upgrade", "must be acknowledged: " + WARNING, "no acknowledgement", ACKNOWLEDGE)
+        raise Refused("upgrade", "must be acknowledged: " + WARNING, "no acknowledgement", "say so with --acknowledge")
     drift = identity_drift(inst, identity())
     if drift:
         raise drift_problem(drift[0])

@@ -147,6 +147,7 @@ def value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem]:
     yield from rule(
         "archive", lambda path: re.match("[/~]", path), "must be an absolute path on the control node, or begin with ~"
     )
+    yield from rule("adopt_from", os.path.isabs, "must be an absolute path on the host")
     yield from rule("version", VERSION_FORM.match, "must be a version such as 2.4.11")
     yield from rule(
         "archive_checksum",

@@ -80,6 +80,17 @@ def bench_site(rounds: int, as_json: bool) -> None:
     main(rounds=rounds, as_json=as_json)
 
 
+@bench.command("lifecycle")
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1), help="Runs of each kind.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def bench_lifecycle(rounds: int, as_json: bool) -> None:
+    """Measure how long a server is away for a backup and an upgrade, and what backups and scans cost."""
+    need_development_packages()
+    from benchmarks.lifecycle import main  # noqa: PLC0415
+
+    main(rounds=rounds, as_json=as_json)
+
+
 def need_development_packages() -> None:
     """Add requirements-dev.lock to the checkout's .venv. In any other environment the packages are taken as there."""
     if Path(sys.prefix) == ROOT / ".venv":
