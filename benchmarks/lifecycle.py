@@ -51,7 +51,9 @@ def main(*, rounds: int, as_json: bool) -> None:
         click.echo("installing", err=True)
         hosts.up(client, LAB, {HOST: "debian12"})
         for more in ({}, OPEN):  # a server that is not there yet has no password
-            (LAB.inventory / "site.yml").write_text(yaml.safe_dump({"dls": {"vars": site.archive_variables(OLD) | more}}))
+            (LAB.inventory / "site.yml").write_text(
+                yaml.safe_dump({"dls": {"vars": site.archive_variables(OLD) | more}})
+            )
             play.succeed(play.run("install", LAB.inventory, quiet=True), "install")
         order = _order()
         for number in range(rounds):

@@ -18,6 +18,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Collect only by name what a Molecule scenario runs, and tests of installed hosts only when hosts are named."""
     if collection_path.name in ("testinfra", "pair") and not config.getoption("--hosts", default=None):
         return True
-    if collection_path.name == "refusals" and not any("refusals" in argument for argument in config.args):
+    for name in ("refusals", "lifecycle"):
+        if collection_path.name == name and not any(name in argument for argument in config.args):
+            return True
+    lab_of_faults = collection_path.parts[-2:] == ("faults", "test_lab.py")  # a step of its own of ./dls test
+    if lab_of_faults and not any("faults/test_lab" in argument for argument in config.args):
         return True
     return None

@@ -84,6 +84,8 @@ def test_servers_come_from_a_file(tmp_path: Path) -> None:
             "b: must have a UUID of its own, got the UUID of a\nHINT: one of them is a copy",
         ),
         ('[{"host": "a", "uuid": "$UUID"}, {"host": "A", "uuid": "$UUID"}]', "A: must be named once"),
+        ('{"host": "a", "uuid": "$UUID", "uuid": "FF$UUID"}', "must be JSON, each name once"),
+        ('{"host": "' + "a" * 221 + '", "uuid": "$UUID"}', "server 1, host: must be letters, digits"),
     ],
 )
 def test_servers_that_cannot_be_are_refused_and_nothing_is_written(content: str, message: str, tmp_path: Path) -> None:
@@ -186,6 +188,28 @@ def test_what_was_changed_after_signing_is_refused(part: str, message: str, tmp_
     done = run("verify-request", "--public-key", keys.public, sheet)
     assert done.exit_code == 6
     assert message in done.stderr
+
+
+@needs_minisign
+@pytest.mark.parametrize("name", ["dls2.example.com.activation.txt", "dls1.example.com.activation.html"])
+def test_sheet_that_was_signed_under_another_name_is_refused(name: str, tmp_path: Path) -> None:
+    keys = Pair(tmp_path, "")
+    sheet = request(tmp_path / "sheets", *keys.sign_options())[0]
+    for end in ("", ".minisig"):
+        Path(f"{sheet}{end}").rename(f"{sheet.with_name(name)}{end}")
+    done = run("verify-request", "--public-key", keys.public, sheet.with_name(name))
+    assert done.exit_code == 6
+    message = f"{name}: must have the name under which it was signed, got one that was signed as {sheet.name}\nHINT: "
+    assert message in done.stderr
+
+
+def test_longest_host_gets_all_its_files(tmp_path: Path) -> None:
+    keys = tmp_path / "minisign.key"
+    if shutil.which("minisign"):
+        minisign_program("-G", "-W", "-p", tmp_path / "minisign.pub", "-s", keys)
+    signed: list[str | Path] = ["--sign-key", keys] if keys.exists() else []
+    done = run("request", "--host", "a" * 220, "--uuid", UUID, "--out", tmp_path / "sheets", *signed)
+    assert done.exit_code == 0, done.output
 
 
 @needs_minisign

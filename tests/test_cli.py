@@ -161,6 +161,22 @@ def test_a_full_disk_behind_standard_output_gives_no_traceback(option: str, arch
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:surrogateescape"])
+def test_letters_that_standard_output_cannot_have_are_escaped(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.lic"
+    head = "LicenseId: 1\nOrganizationID: 2\nLicenseStatus: Activated\n"
+    path.write_text(f"{head}Alias: \u0141\u00f3d\u017a\nLicenseItems:\n\u0141\n")
+    environment = ENVIRONMENT | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run(module("license", "inspect", path), env=environment, capture_output=True, check=True)
+    assert b"alias         \\u0141" in done.stdout
+
+
+def test_closed_standard_input_is_told(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m dlskit license check - <&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    assert (done.returncode, done.stderr.splitlines()[0]) == (6, "-: must be a readable file, got Bad file descriptor")
+
+
 def test_an_interrupted_run_says_so_and_fails(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

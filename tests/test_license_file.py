@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dlsctl.host import deadline
 from dlsctl.problems import Refused
 from dlskit import license_file
 from dlskit.cli import main
@@ -96,6 +97,18 @@ def test_what_is_not_of_the_documented_form_is_refused(data: bytes, rule: str) -
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("line", ["\n", "a:\n"], ids=["blank", "unknown"])
+def test_largest_file_of_short_lines_is_read_in_seconds(line: str) -> None:
+    head = line * ((license_file.LARGEST - len(NEW_NAMES)) // len(line))
+    with deadline(10):
+        assert license_file.parse((head + NEW_NAMES).encode(), "a.lic").id == "100028117"
+
+
+def test_line_that_is_none_is_named_by_its_number_after_blank_and_crlf_lines() -> None:
+    with pytest.raises(Refused, match="another line, number 5"):
+        license_file.parse(b"LicenseId: 1\r\n\r\n\n\nnothing\n", "a.lic")
+
+
 def test_every_cut_before_the_first_item_is_refused() -> None:
     data = NEW_NAMES.encode()
     for length in range(data.index(b"1 |") + 1):
@@ -118,6 +131,19 @@ def test_inspect_lets_no_file_steer_the_terminal(tmp_path: Path) -> None:
     shown = run("inspect", write(tmp_path, text=NEW_NAMES.replace("Barcode", "\u202eBarcode\u2028")))
     assert shown.exit_code == 0
     assert shown.stdout.isascii() or not {"\u202e", "\u2028"} & set(shown.stdout)
+
+
+def test_inspect_shows_the_whole_of_a_line_with_tabs(tmp_path: Path) -> None:
+    line = "Barcode\t" + "x" * 300 + "\t2027-01-01"
+    assert line.replace("\t", "\\t") in run("inspect", write(tmp_path, text=NEW_NAMES + line)).stdout
+
+
+@pytest.mark.parametrize("status", ["\u0410ctivated", "A" * 100_000], ids=["lookalike", "long"])
+def test_check_tells_a_status_apart_and_in_one_short_line(status: str, tmp_path: Path) -> None:
+    done = run("check", write(tmp_path, text=NEW_NAMES.replace("Activated", status)))
+    first = done.stderr.splitlines()[0]
+    assert first.isascii()
+    assert len(first) < 400
 
 
 def test_check_takes_the_files_of_several_servers_of_one_organization(tmp_path: Path) -> None:
@@ -165,6 +191,12 @@ def test_limit_of_size_is_an_option(tmp_path: Path) -> None:
     assert run("check", path).exit_code == 0
     done = run("check", "--max-size", "1", path)
     assert (done.exit_code, done.stderr.splitlines()[0]) == (6, f"{path}: must have at most 1024 bytes, got more")
+
+
+def test_limit_that_no_memory_has_is_wrong_usage(tmp_path: Path) -> None:
+    done = run("check", "--max-size", str(1 << 50), write(tmp_path))
+    assert done.exit_code == 2
+    assert "invalid value for '--max-size'" in done.stderr
 
 
 def test_folder_and_device_are_refused_at_once(tmp_path: Path) -> None:

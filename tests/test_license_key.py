@@ -113,6 +113,35 @@ def test_key_that_was_taken_for_a_file_name_is_not_repeated() -> None:
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        ("inspect", "{file}", "{key}"),
+        ("{key}",),
+        ("{key}", "--json"),
+        ("inspect", "--{key}", "{file}"),
+        ("check", "{file}", "--main-url", "{key}"),
+        ("check", "{file}", "--json", "--main-url", "{key}"),
+        ("check", "{file}", "-i", "{key}"),
+        ("check", "{file}", "-i", "{file}", "--host", "{key}"),
+    ],
+)
+def test_key_in_a_wrong_place_of_the_command_line_is_not_repeated(words: tuple[str, ...], key: Path) -> None:
+    text = encoded(sessionPassword=PASSWORD)
+    done = run(*(word.format(file=key, key=text) for word in words))
+    assert done.exit_code != 0
+    for start in range(4, len(text) - 12):
+        assert text[start : start + 12] not in done.output
+
+
+def test_letters_that_look_like_those_of_a_url_are_told_apart(tmp_path: Path) -> None:
+    path = write(tmp_path, mainServerURL="https://dls1.ex\u0430mple.com/dls")
+    done = run("check", path, "--main-url", MAIN)
+    assert done.exit_code == 5
+    for told in (done.stderr, run("inspect", path).stdout, run("diff", path, write(tmp_path, "other")).stdout):
+        assert "ex\\u0430mple" in told
+
+
+@pytest.mark.parametrize(
     ("text", "rule"),
     [
         ("", "must hold one license key, DLS2..., got 0 other characters"),
@@ -123,6 +152,7 @@ def test_key_that_was_taken_for_a_file_name_is_not_repeated() -> None:
         ("DLS2" + base64.b64encode(b"[1]").decode(), "must hold a JSON object, got another value"),
         ("DLS2" + base64.b64encode(b'{"a":').decode(), "must hold a JSON object in UTF-8, each name once"),
         ("DLS2" + base64.b64encode(b'{"a":1,"a":2}').decode(), "must hold a JSON object in UTF-8, each name once"),
+        ("DLS2" + base64.b64encode(b'{"a":NaN}').decode(), "must hold a JSON object in UTF-8, each name once"),
         (encoded(mainServerURL=5), "must have text as mainServerURL, got a JSON int"),
     ],
 )

@@ -49,7 +49,8 @@ def verdict(*arguments: Any, **changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("mode", ["main", "standby"])
 def test_a_pair_that_works_is_as_it_should_be(mode: str) -> None:
-    assert verdict(mode) == {"problems": [], "findings": [], "checked": f"as {mode} of its pair, compared with b"}
+    checked = f"as {mode} of its pair, compared with b"
+    assert verdict(mode) == {"problems": [], "findings": [], "parts": [], "checked": checked}
 
 
 def test_a_host_that_was_not_looked_at_is_compared_by_the_inventory_only() -> None:

@@ -64,6 +64,22 @@ def test_file_that_is_there_and_that_ansible_could_not_read_is_told_from_a_missi
     assert "must be a file that Ansible can read or decrypt, got nothing\nHINT: where it is in Ansible Vault" in problem
 
 
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("~nobody-of-this-name/x.lic", "must be a readable file, got Could not determine home directory."),
+        ("/a\0b.lic", "must be a readable file, got embedded null byte"),
+        ("/", "must be a file, got a folder or device"),
+        ("/dev/zero", "must be a file, got a folder or device"),
+    ],
+)
+def test_path_that_is_no_file_is_named_like_a_missing_one(path: str, message: str) -> None:
+    problems = judge({"a": [{"file": path}], "b": HOSTS["b"]}, {path: None, "/b.lic": TEXT.replace("d\n", "?\n")})
+    first, second = problems["problems"]
+    assert message + "\nHINT: name a license file on the control node" in first
+    assert second.startswith("dls_server_licenses of b, /b.lic: ")
+
+
 @pytest.mark.parametrize("value", ["text", 5, None, ["text"], [{}], [{"file": 5}], [{"file": ["/a"]}], {"file": "/a"}])
 def test_values_of_another_form_are_left_to_the_preflight(value: Any) -> None:
     assert judge({"a": value}, {}) == {"problems": [], "hosts": {"a": []}}

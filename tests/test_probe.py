@@ -1,6 +1,8 @@
 """``dlskit probe``: what it says of servers that answer well, badly, or not at all."""
 
+import contextlib
 import json
+import os
 import socket
 import ssl
 import threading
@@ -137,13 +139,29 @@ def test_pages_that_could_not_read_the_answer_are_told_of(
     assert text in found[1]
 
 
+@pytest.mark.parametrize(
+    "value", ["\x1b]0;x\x07\x1b[2J", "x\r\n ok       portal  https://dls.example/: not reached", "x" * 60_000]
+)
+def test_header_of_a_hostile_server_is_told_in_one_short_line(answers: Answers, url: str, value: str) -> None:
+    answers.headers = [("Access-Control-Allow-Origin", value), CORS[1]]
+    text = verdicts(url)["cors"][1]
+    assert text.isprintable()
+    assert len(text) < 400
+
+
+def test_error_code_of_thousands_of_digits_is_none(answers: Answers, url: str) -> None:
+    answers.body = b'{"errorCode": ' + b"9" * 4000 + b"}"
+    assert len(verdicts(url)["answer"][1]) < 400
+
+
 def test_origin_of_the_page_may_be_named_instead_of_any(answers: Answers, url: str) -> None:
     answers.headers = answers.ahead_headers = [("Access-Control-Allow-Origin", "https://shop.example"), CORS[1]]
     assert verdicts(url, origin="https://shop.example")["cors"][0] == http.OK
 
 
 @pytest.mark.parametrize(
-    ("status", "expected", "verdict"), [(200, False, "failed"), (200, True, "ok"), (403, True, "failed")]
+    ("status", "expected", "verdict"),
+    [(200, False, "failed"), (200, True, "ok"), (403, True, "failed"), (302, False, "warning"), (302, True, "failed")],
 )
 def test_portal_is_reached_by_administrators_and_nobody_else(
     answers: Answers, url: str, status: int, expected: bool, verdict: str
@@ -157,6 +175,30 @@ def test_port_of_the_server_that_is_reached_past_the_proxy_is_told_of(url: str) 
         port = data.getsockname()[1]
         assert verdicts(url, ports=(port,))["port"][0] == http.FAILED
     assert verdicts(url, ports=(port,))["port"][0] == http.OK
+
+
+def test_slow_answer_of_a_second_address_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = socket.create_server(("127.0.0.1", 0), backlog=0)  # takes no more connections, and refuses none
+    waiting = [socket.socket() for _ in range(3)]
+    for one in waiting:
+        one.setblocking(False)
+        one.connect_ex(full.getsockname())
+    slow = socket.create_server(("127.0.0.1", 0))
+
+    def drip() -> None:
+        with contextlib.suppress(OSError), slow.accept()[0] as taken:
+            for _ in range(100):
+                taken.sendall(b"x")
+                time.sleep(0.1)
+
+    threading.Thread(target=drip, daemon=True).start()
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", one.getsockname()) for one in (full, slow)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    started = time.monotonic()
+    assert http.Server("http://dls.example/", http.Settings(timeout=0.5)).ask("/").reason == "timed out"
+    assert time.monotonic() - started < 5
+    for one in (full, slow, *waiting):
+        one.close()
 
 
 def test_server_that_is_slow_or_gone_is_no_traceback_and_says_nothing_good_of_the_portal(
@@ -217,6 +259,32 @@ def test_command_tells_a_line_for_each_check_and_its_exit_code_whether_one_faile
     told = json.loads(bad.output)
     assert told["ok"] is False
     assert [item["check"] for item in told["findings"] if item["verdict"] == "failed"] == ["portal"]
+
+
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..example"])
+def test_host_that_no_name_server_knows_ends_no_probe(host: str) -> None:
+    done = CliRunner().invoke(main, ["probe", f"http://{host}/dls/", "--port", "1"])
+    assert done.exit_code == 4
+    assert done.output.count("\n") == 5
+
+
+@pytest.mark.parametrize("kind", ["text", "pipe"])
+def test_file_without_authorities_is_refused_before_a_server_is_blamed(kind: str, url: str, tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    path.write_text("x\n") if kind == "text" else os.mkfifo(path)
+    done = CliRunner().invoke(main, ["probe", url, "--ca-file", str(path)])
+    assert done.exit_code == 6
+    assert "--ca-file: must be a file with certificates in PEM, got " in done.output
+
+
+def test_bytes_of_a_crashing_sdk_are_told(url: str, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\ncase $1 in -c) exit 0;; esac\nprintf '\\377\\033[2J' >&2\nexit 1\n")
+    python.chmod(0o755)
+    done = CliRunner().invoke(main, ["probe", url, "--port", "9", "--sdk", "--sdk-python", str(python)])
+    assert done.exit_code == 4
+    assert "the client ended with 1: " in done.output
+    assert "\x1b" not in done.output
 
 
 @pytest.mark.parametrize("url", ["dls.example", "ftp://dls.example/", "https://dls.example/dls/?a=b", "https://:443/"])

@@ -1,6 +1,7 @@
 """Licence files as the role places them: two hosts on this machine, without supervisor."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,15 @@ def test_missing_file_and_misspelt_entries_are_all_named(hosts: Hosts) -> None:
     ):
         assert message in said, done.output
     assert not (hosts.root / "main").exists()
+
+
+def test_named_pipe_is_refused_unread(hosts: Hosts) -> None:  # which would wait for ever
+    path = Path(hosts.entries()[0]["file"])
+    path.unlink()
+    os.mkfifo(path)
+    done = hosts.pair.play("site")
+    assert done.code != 0
+    assert f"{path}: must be a file, got a folder or device HINT: name a license file" in " ".join(done.output.split())
 
 
 @pytest.mark.parametrize("value", ["text", {"file": "/a"}, [{"file": ["/a"]}]])

@@ -43,7 +43,7 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
         "no answer",
     ),
     "a kill while the server is changed": (
-        "dls_server/tasks/linux/rollback.yml",
+        "dls_server/tasks/linux/undo.yml",
         {"__dls_server_apply": KILLED, "ansible_failed_result": {}, "__dls_server_look": {"installed": ["x"]}},
         "no answer",
     ),

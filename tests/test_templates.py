@@ -17,6 +17,7 @@ from dlsctl.installation import Installation
 
 ROOT = Path(__file__).parents[1]
 UNIT = "dynamsoft-dls.service.j2"
+BACKUP, TIMER = "dynamsoft-dls-backup.service.j2", "dynamsoft-dls-backup.timer.j2"
 
 
 def render(name: str, **changes: Any) -> str:
@@ -51,10 +52,10 @@ def host(tmp_path: Path) -> dict[str, str]:
     return {"dls_server_home": f"{tmp_path}/home", "dls_server_bin_dir": f"{tmp_path}/bin", "dls_server_user": "root"}
 
 
-def systemd_complaints(folder: Path, unit: str) -> str:
+def systemd_complaints(folder: Path, unit: str, name: str = "dynamsoft-dls.service") -> str:
     if not shutil.which("systemd-analyze"):
         pytest.skip("systemd-analyze is not on this machine")
-    path = folder / "dynamsoft-dls.service"
+    path = folder / name
     path.write_text(unit)
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(path)], capture_output=True, text=True, check=False
@@ -85,6 +86,24 @@ def test_unit_starts_nothing_before_the_port_filter_is_loaded() -> None:
     (filter_line,) = [line for line in lines if line.startswith("ExecStartPre=")]
     assert filter_line == "ExecStartPre=+/usr/local/sbin/dlsctl filter --config /etc/dls/dlsctl.json"
     assert "ExecStartPre" not in render(UNIT, dls_server_port_filter="systemd")
+
+
+@pytest.mark.parametrize("hardening", ["full", "none"])
+def test_units_of_the_backup_pass_systemd_analyze(tmp_path: Path, host: dict[str, str], hardening: str) -> None:
+    more = {"dls_server_backup_push": "/mnt/backups", "dls_server_backup_metrics": "/var/lib/metrics/dls.prom"}
+    unit = render(BACKUP, dls_server_hardening=hardening, **host, **more)
+    assert systemd_complaints(tmp_path, unit) == ""
+    assert ("ReadWritePaths=-/var/lib/metrics" in unit.splitlines()) == (hardening == "full")
+    (tmp_path / "dynamsoft-dls-backup.service").write_text(unit)
+    timer = render(TIMER, dls_server_backup_schedule="Mon..Fri 03:30")
+    assert systemd_complaints(tmp_path, timer, "dynamsoft-dls-backup.timer") == ""
+    assert "Persistent=true" in timer.splitlines()
+    wrong = timer.replace("03:30", "25:30")
+    assert "calendar" in systemd_complaints(tmp_path, wrong, "dynamsoft-dls-backup.timer")
+
+
+def test_backups_are_made_in_a_sandbox(tmp_path: Path, host: dict[str, str]) -> None:
+    assert exposure(tmp_path, render(BACKUP, **host)) <= 5.0
 
 
 def test_access_drop_in_lets_only_the_named_networks_reach_the_server() -> None:

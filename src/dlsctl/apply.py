@@ -25,6 +25,7 @@ from dlsctl.problems import Problem, Refused
 from dlsctl.processes import is_running
 from dlsctl.releases import point_current
 from dlsctl.sandbox import confirm_sight, rehearse
+from dlsctl.schedule import keep_schedule, schedule_steps
 from dlsctl.service import start, stop, wait_healthy
 from dlsctl.state import kit_files, write_release_file
 
@@ -67,7 +68,7 @@ def plan(inst: Installation, version: Optional[str] = None) -> List[Step]:
         steps.append({"step": "start"})
     elif restart or is_stale(inst, record):
         steps.append({"step": "restart"})
-    return steps
+    return steps + schedule_steps(inst)
 
 
 def pending_files(inst: Installation, record: Release, base: str) -> List[Tuple[str, Optional[bytes], int]]:
@@ -153,6 +154,7 @@ def apply(inst: Installation, version: Optional[str] = None) -> List[Step]:
     if steps:
         confirm_access(inst)
     confirm_sight(inst)
+    keep_schedule(inst, names)
     return steps
 
 

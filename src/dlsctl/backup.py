@@ -7,7 +7,7 @@ import socket
 import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
-from dlsctl.files import Entry, describe, free_bytes, sync_folder, walk, write_json
+from dlsctl.files import Entry, describe, free_bytes, refuse_unreadable, sync_folder, walk, write_json
 from dlsctl.host import utc_now
 from dlsctl.identity import identity, recorded_identity
 from dlsctl.installation import Installation
@@ -17,8 +17,18 @@ from dlsctl.problems import Problem, Refused
 from dlsctl.processes import is_running
 from dlsctl.service import start, stop, wait_healthy
 from dlsctl.state import scan, state
-from dlsctl.store import FORMAT, MANIFEST, Backup, check, digest_of, is_packed, pack_facts, partial_dir
-from dlsctl.trees import COPIED, clear, copy_entry, named_owner
+from dlsctl.store import (
+    FORMAT,
+    MANIFEST,
+    Backup,
+    check,
+    digest_of,
+    is_packed,
+    pack_facts,
+    partial_dir,
+    require_readable_size,
+)
+from dlsctl.trees import COPIED, clear, copy_entry, make_parents, named_owner
 
 # Of the kit's folder: what tells the server's state from the archive's files, and what is known of the server.
 KIT_FILES = ("identity.json", "edits.json", "in-sight.json", "admin-password-set", "upgrades.json")
@@ -114,27 +124,23 @@ def copy_all(inst: Installation, name: str, version: str, folder: str) -> Copy:
     for section, parts in sources(inst, version):
         target = os.path.join(folder, section)
         os.mkdir(target, 0o700)
-        entries = [copy_part(entry, full, target) for entry, full in parts]
+        copied = (copy_part(entry, full, target) for entry, full in parts)
+        entries = [entry for entry in copied if entry]
         sections[section] = sorted(entries, key=lambda entry: str(entry["path"]))
     return Copy(name, folder, version, sections)
 
 
-def copy_part(entry: Entry, full: str, target: str) -> Entry:
+def copy_part(entry: Entry, full: str, target: str) -> Optional[Entry]:
+    """Copy an entry; returns it as it was copied, or None where it was gone by then: a running server removes files."""
     if entry.get("change") == "removed":
         return entry
     if entry["kind"] in COPIED:
         make_parents(target, entry["path"])
-        entry = copy_entry(entry, full, target)
+        try:
+            entry = copy_entry(entry, full, target)
+        except FileNotFoundError:
+            return None
     return named_owner(entry)
-
-
-def make_parents(target: str, path: str, mode: int = 0o700) -> None:
-    """Make the folders above a state's file that are the archive's, not the state's."""
-    parent = os.path.dirname(path)
-    if parent and not os.path.isdir(os.path.join(target, parent)):
-        make_parents(target, parent, mode)
-        os.mkdir(os.path.join(target, parent))
-        os.chmod(os.path.join(target, parent), mode)
 
 
 def sources(inst: Installation, version: str) -> Iterator[Tuple[str, Iterator[Tuple[Entry, str]]]]:
@@ -150,7 +156,7 @@ def sources(inst: Installation, version: str) -> Iterator[Tuple[str, Iterator[Tu
 
 
 def entries_of(base: str, wanted: Optional[Set[str]] = None) -> Iterator[Tuple[Entry, str]]:
-    for path, full in walk(base):
+    for path, full in walk(base, refuse_unreadable if wanted is None else None):
         if wanted is None or path in wanted:
             with contextlib.suppress(FileNotFoundError):
                 yield describe(path, full), full
@@ -164,6 +170,10 @@ def make_partial_dir(inst: Installation, name: str) -> None:
     os.makedirs(inst.backup_dir, 0o700, exist_ok=True)
     clear(partial_dir(inst, name))
     os.mkdir(partial_dir(inst, name), 0o700)
+    if encryption:
+        trial = os.path.join(partial_dir(inst, name), "trial")
+        write_pack(trial, (), best_compression(), encryption, inst.backup_recipient)
+        os.unlink(trial)
 
 
 def save(inst: Installation, copy: Copy, facts: Dict[str, Any]) -> Backup:
@@ -194,6 +204,7 @@ def save(inst: Installation, copy: Copy, facts: Dict[str, Any]) -> Backup:
     )
     manifest["digest"] = digest_of(manifest)
     write_json(os.path.join(partial, MANIFEST), manifest, 0o600)
+    require_readable_size(os.path.join(partial, MANIFEST))
     check(Backup(copy.name, partial, manifest))
     folder = os.path.join(inst.backup_dir, copy.name)
     os.rename(partial, folder)

@@ -12,6 +12,7 @@ from dlsctl.access import filter_is_loaded, load_filter, require_address_filter,
 from dlsctl.apply import apply, plan
 from dlsctl.deployment import Spec, prepare
 from dlsctl.files import write_json
+from dlsctl.forms import line_of
 from dlsctl.identity import (
     UUID_FORM,
     drift_problem,
@@ -26,7 +27,7 @@ from dlsctl.journal import locked, unfinished_problems
 from dlsctl.launch import require_configured_ports, run_startup_script, server_argv, vendor_script
 from dlsctl.licenses import bind_licenses, forget_license, license_index, look_at_licenses, place_licenses
 from dlsctl.lifecycle import add_verbs
-from dlsctl.pair import STANDBY_REFUSES, own_client_answer, pair_role, servers_in_use
+from dlsctl.pair import STANDBY_REFUSES, confirm_part, own_client_answer, pair_role, servers_in_use
 from dlsctl.preflight import preflight
 from dlsctl.problems import (
     EXIT_DIFFERS,
@@ -133,9 +134,9 @@ def parser() -> argparse.ArgumentParser:
     ):
         verb(function, text).add_argument("--no-wait", action="store_true", help="do not wait for its health")
     verb(verb_stop, "stop the server")
-    verb(verb_health, "wait until the portal answers").add_argument(
-        "--timeout", type=int, metavar="SECONDS", help="(default: as configured)"
-    )
+    entry = verb(verb_health, "wait until the portal answers")
+    entry.add_argument("--timeout", type=int, metavar="SECONDS", help="(default: as configured)")
+    entry.add_argument("--part", choices=["main", "standby"], help="and the server does this part in its pair")
     verb(verb_state, "list what differs from the release's manifest: the server's state")
     verb(verb_verify, "check the installed files against the release's manifest")
     verb(verb_version, "print the version of the server")
@@ -253,6 +254,8 @@ def verb_health(options: argparse.Namespace) -> Answer:
     if not is_running(inst):
         raise Stopped(inst.service, "must be running", "a stopped server", "start it with: dlsctl start")
     seconds = wait_healthy(inst, options.timeout, settle=0)
+    if options.part:
+        confirm_part(inst, options.part)
     url = portal_url(inst, inst.release())
     return EXIT_OK, {"healthy": True, "url": url, "seconds": seconds}, "{} answers".format(url)
 
@@ -356,7 +359,7 @@ def verb_install(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     with locked(inst):
         changed = install(
-            inst, options.archive, options.sha256.replace("sha256:", ""), options.version, json.loads(options.line)
+            inst, options.archive, options.sha256.replace("sha256:", ""), options.version, line_of(options.line)
         )
     return (
         EXIT_OK,

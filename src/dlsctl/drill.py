@@ -12,10 +12,11 @@ from dlsctl.files import give_to
 from dlsctl.host import utc_now
 from dlsctl.installation import Installation
 from dlsctl.journal import journaled, recovers
+from dlsctl.packs import require_key
 from dlsctl.pair import own_client_answer
 from dlsctl.problems import Problem
 from dlsctl.releases import archive_path_of, pinned_archive, point_current, unpack_release
-from dlsctl.restore import refuse_paths, unpack
+from dlsctl.restore import require_space, unpack
 from dlsctl.service import start, stop, wait_healthy
 from dlsctl.state import state
 from dlsctl.store import find
@@ -31,9 +32,10 @@ def drill(
     """
     backup = find(inst, name)
     manifest = backup.manifest
-    refuse_paths(backup)
     path = archive or archive_path_of(inst, manifest["archive_sha256"])
     read = pinned_archive(path, manifest["archive_sha256"], manifest["version"])
+    require_key(backup.pack, manifest["pack"]["encryption"], key)
+    require_space(inst.kit, read, manifest)
     begun = time.monotonic()
     ports = {"port": free_port(), "data_port": free_port()}
     with journaled(inst, "drill", **ports):

@@ -12,7 +12,7 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from dlsctl.host import Account, read_proc, run
-from dlsctl.problems import Refused, shown
+from dlsctl.problems import Refused, one_line, shown
 
 Entry = Dict[str, Any]  # {path, change, kind, mode, uid, gid, mtime_ns, size, sha256, link}
 
@@ -68,8 +68,9 @@ def open_regular(path: str) -> int:
     raise OSError(errno.EINVAL, "something that is no regular file", path)
 
 
-def read_bytes(path: str) -> Optional[bytes]:
+def read_bytes(path: str, largest: Optional[int] = None) -> Optional[bytes]:
     """The content of a regular file of bounded size, or None where there is none."""
+    largest = LARGEST_FILE if largest is None else largest
     try:
         handle = open_regular(path)
     except OSError as error:
@@ -79,9 +80,9 @@ def read_bytes(path: str) -> Optional[bytes]:
             raise Refused(path, "must be a regular file", "something else", "look at it and remove it") from None
         raise
     with os.fdopen(handle, "rb") as stream:
-        data = stream.read(LARGEST_FILE + 1)
-    if len(data) > LARGEST_FILE:
-        raise Refused(path, "must have at most {} bytes".format(LARGEST_FILE), "more", "look at it and remove it")
+        data = stream.read(largest + 1)
+    if len(data) > largest:
+        raise Refused(path, "must have at most {} bytes".format(largest), "more", "look at it and remove it")
     return data
 
 
@@ -111,9 +112,9 @@ def relabel(*paths: str) -> None:
         run(command)
 
 
-def read_json(path: str) -> Any:
+def read_json(path: str, largest: Optional[int] = None) -> Any:
     """The JSON object in a file, or None where there is no file. Raises Refused for anything else."""
-    data = read_bytes(path)
+    data = read_bytes(path, largest)
     if data is None:
         return None
     try:
@@ -152,15 +153,23 @@ def refuse_unreadable(error: OSError) -> None:
         raise error
 
 
+DEEPEST = 200  # folders below each other: each is held open, and a path must not exceed some thousand bytes
+
+
 def walk(base: str, onerror: Optional[Callable[[OSError], None]] = None) -> Iterator[Tuple[str, str]]:
     """Every path below `base`: relative to it, and as a name to open at once.
 
     Links are not followed. The second name goes through the opened parent folder (proc(5), fd), so that the server's
-    user, who owns the release, cannot lead root elsewhere by putting a link in a folder's place.
+    user, who owns the release, cannot lead root elsewhere by putting a link in a folder's place. `base` itself may be
+    a link: it is in a folder of root's. Raises Refused where the tree is too deep.
     """
     if not os.path.isdir(base):
         return
+    base = os.path.realpath(base)
     for parent, folders, files, handle in os.fwalk(base, onerror=onerror):
+        if parent.count("/") - base.count("/") > DEEPEST:
+            where, rule = one_line(parent), "must be at most {} folders deep".format(DEEPEST)
+            raise Refused(where, rule, "more", "find out who made it; remove the topmost of them that is not needed")
         for name in folders + files:
             yield os.path.relpath(os.path.join(parent, name), base), "/proc/self/fd/{}/{}".format(handle, name)
 

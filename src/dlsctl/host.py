@@ -45,10 +45,10 @@ def systemctl(*words: str) -> str:
     return output
 
 
-def unit_properties(service: str) -> Dict[str, str]:
+def unit_properties(name: str, kind: str = "service") -> Dict[str, str]:
     """What systemd knows of a unit; an unknown unit has LoadState not-found."""
-    names = "LoadState,FragmentPath,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID,NRestarts"
-    code, output = run(["systemctl", "show", service + ".service", "--property=" + names])
+    names = "LoadState,FragmentPath,ActiveState,SubState,UnitFileState,NeedDaemonReload,MainPID,NRestarts,Result"
+    code, output = run(["systemctl", "show", "{}.{}".format(name, kind), "--property=" + names])
     return dict(line.split("=", 1) for line in output.splitlines() if "=" in line) if code == 0 else {}
 
 
@@ -89,13 +89,16 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 @contextlib.contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Raise socket.timeout where the block takes longer: a socket's own timeout begins anew with each byte it gets."""
+    """Raise socket.timeout where the block takes longer: a socket's own timeout begins anew with each byte it gets.
+
+    Raised again after as long, since to connect takes one for the end of an address and goes on with the next.
+    """
 
     def expire(*_: object) -> None:
         raise socket.timeout("timed out")
 
     before = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
     try:
         yield
     finally:

@@ -28,6 +28,7 @@ def recovers(verb: str) -> Callable[[Recovery], Recovery]:
 @contextlib.contextmanager
 def locked(inst: Installation) -> Iterator[None]:
     """Hold the installation's lock; refuse at once when another process holds it. Unfinished work is undone first."""
+    before = os.umask(0o022)  # what the server's user has to pass, he can; what he must not see has its own mode
     for folder in (inst.home, inst.kit, os.path.join(inst.kit, "releases"), inst.releases, inst.archives):
         if not os.path.isdir(folder):
             os.makedirs(folder, 0o755)
@@ -41,6 +42,7 @@ def locked(inst: Installation) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+        os.umask(before)
 
 
 def take_lock(inst: Installation, handle: int) -> None:

@@ -67,10 +67,12 @@ def place_licenses(inst: Installation, wanted: Sequence[Dict[str, str]]) -> List
     index, uuid = license_index(inst), recorded_identity(inst).get("uuid")
     changes = []
     for item in wanted:
+        sha256 = hashlib.sha256(item["content"].encode()).hexdigest()
+        if not re.fullmatch(LICENSE_NAME, item["name"]) or sha256 != item["sha256"]:
+            raise Refused(shown(item["name"]), "must arrive as it was checked", "something else", "run the same again")
+    for item in wanted:
         name, data = item["name"], item["content"].encode()
         path = os.path.join(inst.licenses, name)
-        if not re.fullmatch(LICENSE_NAME, name) or hashlib.sha256(data).hexdigest() != item["sha256"]:
-            raise Refused(shown(name), "must arrive as it was checked", "something else", "run the same again")
         known = index.get(name, {})
         if known.get("sha256") == item["sha256"] and license_fault(path, item["sha256"]) is None:
             continue

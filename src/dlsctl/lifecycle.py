@@ -2,7 +2,6 @@
 
 import argparse
 import calendar
-import json
 import os
 import time
 from typing import Any, Callable, Dict, List
@@ -11,12 +10,14 @@ from dlsctl.adopt import Takeover, adopt, rehearse_adoption, require_apart
 from dlsctl.backup import back_up
 from dlsctl.drill import drill
 from dlsctl.files import write_atomic
+from dlsctl.forms import line_of
 from dlsctl.installation import Installation
 from dlsctl.journal import locked
 from dlsctl.outcome import detached, outcome
-from dlsctl.problems import EXIT_DIFFERS, EXIT_OK, Answer
+from dlsctl.problems import EXIT_DIFFERS, EXIT_FAILED, EXIT_OK, Answer, Problem, Refused
+from dlsctl.push import push, require_pushable
 from dlsctl.restore import Wish, restore
-from dlsctl.store import Backup, Policy, backups, check, damaged_backups, find, policy_of, prunable, prune
+from dlsctl.store import MANIFEST, Backup, Policy, backups, check, damaged_backups, find, policy_of, prunable, prune
 from dlsctl.upgrade import CARRY, FRESH, Order, prune_releases, roll_back, upgrade
 
 RELEASE_OPTIONS = (
@@ -29,9 +30,11 @@ AddVerb = Callable[[Callable[[argparse.Namespace], Answer], str], argparse.Argum
 
 def add_verbs(verb: AddVerb) -> None:
     """Add the verbs to the command line; `verb` makes a parser for a function."""
-    entry = verb(verb_backup, "save the server's state, which is stopped for it as briefly as can be")
+    work = working_verb(verb)
+    entry = work(verb_backup, "save the server's state, which is stopped for it as briefly as can be")
     entry.add_argument("--hot", action="store_true", help="copy while it runs: the files may not fit together")
     entry.add_argument("--reason", default="by hand", help="told by the list of backups")
+    entry.add_argument("--push", metavar="DIR", help="copy it to a folder, too (default: as configured)")
     entry.add_argument("--scheduled", action="store_true", help="prune afterwards, and write the metrics")
     verb(verb_backups, "list the backups that are complete").add_argument(
         "--metrics",
@@ -42,7 +45,7 @@ def add_verbs(verb: AddVerb) -> None:
     entry.add_argument("names", metavar="BACKUP", nargs="*", help="name or folder (default: the newest)")
     entry.add_argument("--all", action="store_true", help="all that there are")
     add_key(entry)
-    entry = verb(verb_restore, "make the server what it was when a backup was made")
+    entry = work(verb_restore, "make the server what it was when a backup was made")
     entry.add_argument("backup", metavar="BACKUP", nargs="?", help="name or folder (default: the newest)")
     entry.add_argument("--archive", metavar="FILE", help="the vendor's archive, where the host has it no more")
     for name, text in (
@@ -52,7 +55,7 @@ def add_verbs(verb: AddVerb) -> None:
     ):
         entry.add_argument("--" + name, action="store_true", help=text)
     add_key(entry)
-    entry = verb(verb_drill, "prove that a backup can be restored, beside the running server")
+    entry = work(verb_drill, "prove that a backup can be restored, beside the running server")
     entry.add_argument("backup", metavar="BACKUP", nargs="?", help="name or folder (default: the newest)")
     entry.add_argument("--archive", metavar="FILE", help="the vendor's archive, where the host has it no more")
     add_key(entry)
@@ -60,7 +63,7 @@ def add_verbs(verb: AddVerb) -> None:
     for name in Policy._fields:
         entry.add_argument("--" + name.replace("_", "-"), type=int, metavar="N", help="(default: as configured)")
     entry.add_argument("--check", action="store_true", help="only say which")
-    entry = verb(verb_upgrade, "put a newer release in use; any failure puts the old one back")
+    entry = work(verb_upgrade, "put a newer release in use; any failure puts the old one back")
     entry.add_argument("archive", metavar="FILE")
     for name, text in RELEASE_OPTIONS:
         entry.add_argument("--" + name, required=True, help=text)
@@ -68,8 +71,9 @@ def add_verbs(verb: AddVerb) -> None:
     entry.add_argument(
         "--state", choices=[CARRY, FRESH], default=CARRY, help="what becomes of it (default: %(default)s)"
     )
-    verb(verb_rollback, "put the release back in use that was before the last upgrade, with the state it had")
-    entry = verb(verb_adopt, "take over a server that was installed by hand, as the vendor documents it")
+    entry = work(verb_rollback, "put the release back in use that was before the last upgrade, with the state it had")
+    entry.add_argument("--undo", action="store_true", help="take back the rollback that was the last change")
+    entry = work(verb_adopt, "take over a server that was installed by hand, as the vendor documents it")
     entry.add_argument("folder", metavar="FOLDER", help="the one that holds its startup.sh")
     entry.add_argument("--archive", metavar="FILE", required=True, help="the vendor's archive of its release")
     for name, text in RELEASE_OPTIONS:
@@ -80,6 +84,18 @@ def add_verbs(verb: AddVerb) -> None:
     )
     entry = verb(verb_outcome, "say what the last backup, restore, drill, upgrade or rollback has come to")
     entry.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="for one that goes on")
+    entry.add_argument("--run", metavar="NAME", help="of the one that was given this name with its own --run")
+
+
+def working_verb(verb: AddVerb) -> AddVerb:
+    """`verb` for functions that call `working`."""
+
+    def add(function: Callable[[argparse.Namespace], Answer], text: str) -> argparse.ArgumentParser:
+        entry = verb(function, text)
+        entry.add_argument("--run", default="", metavar="NAME", help="name this run, to ask for its outcome")
+        return entry
+
+    return add
 
 
 def add_key(entry: argparse.ArgumentParser) -> None:
@@ -94,19 +110,26 @@ def working(options: argparse.Namespace, verb: str, work: Callable[[Installation
         with locked(inst):
             return work(inst)
 
-    return detached(inst, verb, under_lock)
+    return detached(inst, verb, under_lock, options.run)
 
 
 def verb_backup(options: argparse.Namespace) -> Answer:
+    folder = os.path.abspath(options.push) if options.push else None
+
     def work(inst: Installation) -> Answer:
+        target = folder or inst.backup_push
+        if target:
+            require_pushable(target)
         backup = back_up(inst, options.hot, "scheduled" if options.scheduled else options.reason)
+        pushed = push(backup, target) if target else None
         removed = prune(inst, policy_of(inst)) if options.scheduled else []
         text = "{}: {}, the server was away for {} s".format(
             backup.folder, size_text(backup), backup.manifest["outage"]
         )
         if backup.manifest["method"] == "hot":
             text += "; copied while the server ran, so its files may not fit together"
-        return EXIT_OK, dict(facts_of(backup), changed=True, removed=removed), text
+        text += "; copied to {}".format(pushed) if pushed else ""
+        return EXIT_OK, dict(facts_of(backup), changed=True, removed=removed, pushed=pushed), text
 
     if not options.scheduled:
         return working(options, "backup", work)
@@ -130,7 +153,8 @@ def facts_of(backup: Backup) -> Dict[str, Any]:
     manifest = backup.manifest
     facts = {key: manifest[key] for key in ("created", "version", "reason", "method", "outage", "host")}
     pack = manifest["pack"]
-    return dict(facts, name=backup.name, folder=backup.folder, size=pack["size"], encryption=pack["encryption"])
+    facts.update(size=pack["size"], encryption=pack["encryption"], files=[pack["file"], MANIFEST])
+    return dict(facts, name=backup.name, folder=backup.folder)
 
 
 def verb_backups(options: argparse.Namespace) -> Answer:
@@ -142,7 +166,7 @@ def verb_backups(options: argparse.Namespace) -> Answer:
     lines = [
         form.format(sealed=", encrypted" if facts["encryption"] else "", **facts) for facts in map(facts_of, found)
     ]
-    damaged = [str(problem) for problem in damaged_backups(inst)]
+    damaged = [str(problem) for problem in damaged_backups(inst).values()]
     answer = {"folder": inst.backup_dir, "backups": [facts_of(backup) for backup in found], "damaged": damaged}
     text = "\n".join(lines + damaged) or "no backup in " + inst.backup_dir
     return (EXIT_DIFFERS if damaged else EXIT_OK), answer, text
@@ -169,15 +193,24 @@ def write_metrics(inst: Installation, path: str, succeeded: bool = True) -> None
 def verb_verify_backup(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     found = backups(inst) if options.all else [find(inst, name) for name in options.names or [None]]
+    damaged = list(damaged_backups(inst).values()) if options.all else []
     lines, results = [], []
     for backup in found:
-        was_read = check(backup, options.key)
+        try:
+            was_read = check(backup, options.key)
+        except Problem as problem:
+            if not options.all:
+                raise
+            damaged.append(problem)
+            continue
         results.append({"name": backup.name, "content": was_read})
         how = (
             "every byte is as it was written" if was_read else "the pack is as it was written; its content is encrypted"
         )
         lines.append("{}: {}".format(backup.name, how))
-    return EXIT_OK, {"verified": results}, "\n".join(lines) or "no backup in " + inst.backup_dir
+    lines += map(str, damaged)
+    answer = {"verified": results, "damaged": list(map(str, damaged))}
+    return (EXIT_FAILED if damaged else EXIT_OK), answer, "\n".join(lines) or "no backup in " + inst.backup_dir
 
 
 def verb_restore(options: argparse.Namespace) -> Answer:
@@ -212,9 +245,16 @@ def verb_drill(options: argparse.Namespace) -> Answer:
     return working(options, "drill", work)
 
 
+def require_count(name: str, number: int) -> None:
+    if not 0 <= number <= 100000:
+        raise Refused(name, "must be 0 to 100000", number, "say how many to keep")
+
+
 def verb_prune(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     chosen = {name: getattr(options, name) for name in Policy._fields if getattr(options, name) is not None}
+    for name, number in chosen.items():
+        require_count("--" + name.replace("_", "-"), number)
     policy = policy_of(inst)._replace(**chosen)
     if options.check:
         removed = [backup.name for backup in prunable(inst, policy)]
@@ -229,7 +269,7 @@ def verb_upgrade(options: argparse.Namespace) -> Answer:
         options.archive,
         options.sha256.replace("sha256:", ""),
         options.version,
-        json.loads(options.line),
+        line_of(options.line),
         options.state,
         options.acknowledge,
     )
@@ -281,7 +321,7 @@ def starting_hints(done: Dict[str, Any]) -> List[str]:
 
 def verb_rollback(options: argparse.Namespace) -> Answer:
     def work(inst: Installation) -> Answer:
-        done = roll_back(inst)
+        done = roll_back(inst, options.undo)
         form = "{new} is back with the state it had; what {old} wrote since is in the backup {backup}"
         return EXIT_OK, done, form.format(**done)
 
@@ -290,10 +330,11 @@ def verb_rollback(options: argparse.Namespace) -> Answer:
 
 def verb_prune_releases(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
+    require_count("--keep", options.keep)
     with locked(inst):
         removed = prune_releases(inst, options.keep)
     return EXIT_OK, {"changed": bool(removed), "removed": removed}, "\n".join(removed) or "nothing to remove"
 
 
 def verb_outcome(options: argparse.Namespace) -> Answer:
-    return outcome(Installation.load(options.config), options.wait)
+    return outcome(Installation.load(options.config), options.wait, options.run)

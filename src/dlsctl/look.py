@@ -17,6 +17,7 @@ from dlsctl.packages import look_at_packages, os_family
 from dlsctl.problems import Problem
 from dlsctl.processes import is_running
 from dlsctl.sandbox import hidden_labels, labels_in_sight, sandbox_announcement
+from dlsctl.schedule import schedule_problems
 from dlsctl.service import portal_error, portal_url
 
 
@@ -96,6 +97,7 @@ def findings(spec: Spec, inst: Installation, seen: Dict[str, Any]) -> List[str]:
             )
         )
     found += license_findings(spec, inst, seen["licenses"])
+    found += schedule_problems(inst)
     if not seen["enabled"]:
         found.append(Problem(inst.service, "must be started at boot", "disabled", "run the install playbook"))
     found += [

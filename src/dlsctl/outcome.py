@@ -13,8 +13,8 @@ from dlsctl.journal import busy_problems
 from dlsctl.problems import EXIT_FAILED, Answer, Busy, Problem, Refused, problem_of
 
 
-def detached(inst: Installation, verb: str, work: Callable[[], Answer]) -> Answer:
-    """Do the work in a session of its own, and wait for it; its outcome is kept for `outcome`, too."""
+def detached(inst: Installation, verb: str, work: Callable[[], Answer], name: str = "") -> Answer:
+    """Do the work in a session of its own, and wait for it; its outcome is kept for `outcome`, too, by this name."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -24,7 +24,7 @@ def detached(inst: Installation, verb: str, work: Callable[[], Answer]) -> Answe
             os.setsid()
             for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: None)  # SIG_IGN would be the server's, too
-            result = result_of(inst, verb, work)
+            result = result_of(inst, verb, work, name)
             code = result["code"]
             os.write(writer, json.dumps(result).encode())
         finally:
@@ -38,7 +38,7 @@ def detached(inst: Installation, verb: str, work: Callable[[], Answer]) -> Answe
     return answer_of(json.loads(text.decode()))
 
 
-def result_of(inst: Installation, verb: str, work: Callable[[], Answer]) -> Dict[str, Any]:
+def result_of(inst: Installation, verb: str, work: Callable[[], Answer], name: str) -> Dict[str, Any]:
     begun = utc_now()
     try:
         code, answer, text = work()
@@ -48,7 +48,7 @@ def result_of(inst: Installation, verb: str, work: Callable[[], Answer]) -> Dict
         result = {"code": problem.code, "problem": problem.as_dict()}
         if isinstance(problem, Busy):  # the outcome of whoever is at work is not this
             return result
-    result.update(verb=verb, begun=begun, ended=utc_now())
+    result.update(verb=verb, name=name, begun=begun, ended=utc_now())
     with contextlib.suppress(OSError):  # of a full disk: whoever waits is told all the same
         write_json(outcome_path(inst), result, 0o600)
     return result
@@ -68,11 +68,11 @@ def outcome_path(inst: Installation) -> str:
     return os.path.join(inst.kit, "outcome.json")
 
 
-def outcome(inst: Installation, seconds: float, verb: Optional[str] = None) -> Answer:
-    """What the last work has come to; waits so long for work that goes on. Raises the Problem that it was."""
+def outcome(inst: Installation, seconds: float, name: Optional[str] = None) -> Answer:
+    """What the last work, or that of a name, has come to; waits while it goes on. Raises the Problem that it was."""
     if not wait_until(lambda: not list(busy_problems(inst)), seconds):
         raise next(iter(busy_problems(inst)))
     result = read_json(outcome_path(inst))
-    if result is None or (verb and result.get("verb") != verb):
+    if result is None or (name and result.get("name") != name):
         raise Refused(outcome_path(inst), "must be there", "nothing", "nothing was done yet, or it was killed")
     return answer_of(result)

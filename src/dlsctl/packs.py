@@ -6,13 +6,15 @@ any length; compressed by zstd(1) where the host has it and by gzip(1) otherwise
 
 import contextlib
 import hashlib
+import io
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tarfile
 import tempfile
-from typing import IO, BinaryIO, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import IO, Any, BinaryIO, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, cast
 
 from dlsctl.files import Entry, open_regular
 from dlsctl.host import run
@@ -102,16 +104,53 @@ def add(tar: tarfile.TarFile, name: str, entry: Entry, full: str) -> None:
         tar.addfile(member)
 
 
+# What tarfile raises where a pack is none.
+BROKEN = (tarfile.TarError, EOFError, ValueError, OverflowError)
+LONGEST_HEADER = 1 << 20  # bytes of what tarfile reads as a whole: a name, or a member's further attributes
+
+
+class Header(tarfile.TarInfo):
+    """A member's header, which takes a bounded amount of memory: it may have been made for that alone."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> Any:
+        if not self.isreg() and self.size > LONGEST_HEADER:
+            raise tarfile.ReadError("a header of {} bytes".format(self.size))
+        return super()._proc_member(tar)  # type: ignore[misc]
+
+
+class Content:
+    """The content of a file in a pack, to be read once; raises Problem where the pack is damaged."""
+
+    def __init__(self, path: str, stream: IO[bytes], size: int) -> None:
+        self.path, self.stream, self.size = path, stream, size
+
+    def read(self, size: int) -> bytes:
+        try:
+            return self.stream.read(size)
+        except BROKEN as error:
+            raise damaged(self.path, error) from None
+
+
+def require_key(path: str, encryption: Optional[str], key: Optional[str]) -> None:
+    """Raise Refused where an encrypted pack could not be read."""
+    if encryption and not key:
+        raise Refused(path, "is encrypted and needs its private key", "none", "name the key's file with --key")
+    if encryption and key and not os.path.isfile(key):
+        raise Refused(key, "must be the file with the private key", "no file", "name the key's file with --key")
+    if encryption:
+        require_tool(encryption)
+
+
 def read_pack(
     path: str, compression: str, encryption: Optional[str] = None, key: Optional[str] = None
-) -> Iterator[Tuple[str, Optional[IO[bytes]]]]:
+) -> Iterator[Tuple[str, Optional[Content]]]:
     """Yield each member's name and, for a file, its content, to be read before the next. Raises Problem if damaged.
 
     `key` is the file with the private key, of age or exported by gpg without a passphrase.
     """
     commands = [COMPRESSIONS[compression].unpack]
+    require_key(path, encryption, key)
     if encryption:
-        require_tool(encryption)
         commands.insert(0, [word.format(key) for word in ENCRYPTIONS[encryption].unpack])
     with private_home() as env, open(path, "rb") as file:
         if encryption == "gpg":
@@ -129,14 +168,19 @@ def import_key(key: str, env: Dict[str, str]) -> None:
 
 def members(
     path: str, commands: Sequence[List[str]], env: Dict[str, str], file: BinaryIO
-) -> Iterator[Tuple[str, Optional[IO[bytes]]]]:
-    with through(commands, env, source=file) as stream:
-        try:
-            with tarfile.open(fileobj=stream, mode="r|") as tar:
-                for member in tar:
-                    yield member.name, tar.extractfile(member) if member.isreg() else None
-        except (tarfile.TarError, EOFError) as error:
-            raise damaged(path, error) from None
+) -> Iterator[Tuple[str, Optional[Content]]]:
+    with through(commands, env, source=file, what=path) as stream:
+        is_empty = not cast(io.BufferedReader, stream).peek(1)  # the commands say why, when they have ended
+        if not is_empty:
+            try:
+                with tarfile.open(fileobj=stream, mode="r|", tarinfo=Header) as tar:
+                    for member in tar:
+                        file_of = tar.extractfile(member) if member.isreg() else None
+                        yield member.name, Content(path, file_of, member.size) if file_of else None
+            except BROKEN as error:
+                raise damaged(path, error) from None
+    if is_empty:
+        raise damaged(path, "nothing")
 
 
 def damaged(path: str, got: object) -> Problem:
@@ -158,8 +202,12 @@ def through(
     env: Dict[str, str],
     source: Optional[BinaryIO] = None,
     output: Optional[BinaryIO] = None,
+    what: Optional[str] = None,
 ) -> Iterator[IO[bytes]]:
-    """Run commands one behind the other, from `source` or to `output`; yields the other end. Raises Problem."""
+    """Run commands one behind the other, from `source` or to `output`; yields the other end.
+
+    Raises Problem where one fails; `what` is the file that it is about, where it is read.
+    """
     processes: List["subprocess.Popen[bytes]"] = []
     with contextlib.ExitStack() as files:
         errors = [files.enter_context(tempfile.TemporaryFile()) for _ in commands]
@@ -179,12 +227,19 @@ def through(
             with contextlib.suppress(BrokenPipeError):
                 end.close()
             codes = [process.wait() for process in processes]
+        if any(code not in (0, -signal.SIGPIPE) for code in codes):
+            codes = [0 if code == -signal.SIGPIPE else code for code in codes]  # ended since the next one had failed
         for command, code, error in zip(commands, codes, errors):
             error.seek(0)
             text = error.read(2000).decode(errors="replace").strip()
+            got = text or "exit code {}".format(code)
+            if code and what and command[0] in ENCRYPTIONS:
+                hint = "name the private key that belongs to it with --key; with the right one, use another backup"
+                raise Problem(what, "must be decrypted by " + command[0], got, hint)
+            if code and what:
+                raise damaged(what, got)
             if code:
-                hint = "look at the free space there, and at the key"
-                raise Problem(command[0], "must succeed", text or "exit code {}".format(code), hint)
+                raise Problem(command[0], "must succeed", got, "look at the free space there, and at the key")
 
 
 def sha256_of(stream: IO[bytes]) -> str:

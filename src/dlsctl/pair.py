@@ -12,7 +12,7 @@ from dlsctl.configuration import DLS_JSON_SCHEMA, schema_errors
 from dlsctl.files import read_json
 from dlsctl.host import deadline, wait_until
 from dlsctl.installation import Installation
-from dlsctl.problems import Refused, words_of
+from dlsctl.problems import Refused, Unhealthy, words_of
 from dlsctl.processes import is_running
 
 # Vendor documentation, "Error codes": a standby gives it to clients while the main works.
@@ -49,7 +49,9 @@ def error_code(status: int, body: bytes) -> Optional[int]:
         code = json.loads(body.decode())["errorCode"]
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    return code if status != 200 and isinstance(code, int) and not isinstance(code, bool) else None
+    if status == 200 or not isinstance(code, int) or isinstance(code, bool) or abs(code) >= 1 << 31:
+        return None
+    return code
 
 
 def client_answer(url: str, timeout: float = 5) -> Dict[str, Any]:
@@ -95,6 +97,22 @@ def servers_in_use(inst: Installation) -> List[str]:
 def pair_role(servers: Sequence[str]) -> str:
     """What a server is by its `servers`: standalone, main or standby."""
     return ("main", "standby")[servers.index("self")] if servers else "standalone"
+
+
+def confirm_part(inst: Installation, part: str) -> None:
+    """Wait until the server does its part: a main serves clients, and a standby refuses them while its main works.
+
+    Raises Unhealthy.
+    """
+    seen: Dict[str, Any] = {"text": "servers {}".format(servers_in_use(inst))}
+
+    def does() -> bool:
+        seen.update(own_client_answer(inst))
+        return seen["error"] is not None and (seen["error"] == STANDBY_REFUSES) == (part == "standby")
+
+    if pair_role(servers_in_use(inst)) != part or not wait_until(does, 2 * NOTICE_SECONDS):
+        rule = "must refuse clients while its main works" if part == "standby" else "must serve clients"
+        raise Unhealthy(part, rule, seen["text"], "see what the pair lacks with the playbook verify")
 
 
 def look_at_pair(inst: Installation) -> Dict[str, Any]:

@@ -17,6 +17,7 @@ from dlsctl.host import (
     port_owner,
     process_name,
     read_proc,
+    run,
     unit_properties,
     user_exists,
 )
@@ -28,8 +29,9 @@ from dlsctl.packages import FAMILIES, os_family
 from dlsctl.pair import look_at_pair
 from dlsctl.problems import Problem, Refused, one_line
 from dlsctl.processes import is_running, server_processes
+from dlsctl.readiness import CHECKS, readiness_problems
 from dlsctl.store import BACKUP_NAME
-from dlsctl.values import SHAPING, set_hint, value_problems, variable_problems
+from dlsctl.values import CALENDAR_HINT, CALENDAR_RULE, SHAPING, set_hint, value_problems, variable_problems
 
 
 def family_problems() -> Iterator[Problem]:
@@ -117,6 +119,9 @@ def machine_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
             "{} MiB".format(memory),
             "give the host more memory, or lower the limit",
         )
+    schedule = values.get(prefix + "backup_schedule")
+    if schedule and has_systemd() and run(["systemd-analyze", "calendar", schedule])[0]:
+        yield Refused(prefix + "backup_schedule", CALENDAR_RULE, repr(schedule), CALENDAR_HINT)
     yield from busy_problems(inst)
 
 
@@ -194,7 +199,7 @@ def release_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
             prefix + "version",
             "must stay {} on this host until it is upgraded".format(current),
             version,
-            "set {}version to {}; an upgrade is a step of its own".format(prefix, current),
+            "upgrade it with playbooks/upgrade.yml, or set {}version to {}".format(prefix, current),
         )
     if version and inst.is_installed(version):
         pinned = (values.get(prefix + "archive_checksum") or "").replace("sha256:", "")
@@ -256,16 +261,27 @@ def preflight(spec: Spec) -> Dict[str, Any]:
         problems += host_problems(spec, inst)
     if spec["entry"] == "adopt":
         problems += adoption_problems(spec, inst)
-    if spec["entry"] == "licenses" and not seen["current"]:
-        problems.append(
-            Refused(inst.home, "must hold an installed release", "nothing", "run the install playbook first")
-        )
+    problems += step_problems(spec, inst, seen)
     if spec["entry"] == "uninstall" and spec["values"].get(spec["prefix"] + "uninstall_purge"):
         problems += purge_problems(spec, inst)
     if spec["entry"] == "verify":
         seen["findings"] = findings(spec, inst, seen)
         seen["pair"] = look_at_pair(inst)
     return {"problems": [dict(problem.as_dict(), text=str(problem)) for problem in problems], "look": seen}
+
+
+def step_problems(spec: Spec, inst: Installation, seen: Dict[str, Any]) -> Iterator[Problem]:
+    """What is in the way of a step of a server's life, from its licence files to its rollback."""
+    step = spec["entry"]
+    if step == "restore":
+        yield from machine_problems(spec, inst)
+        yield from port_problems(spec, inst)
+    elif step in CHECKS:
+        yield from busy_problems(inst)
+    if step in ("licenses", *CHECKS) and step != "restore" and not seen["current"]:
+        yield Refused(inst.home, "must hold an installed release", "nothing", "run the install playbook first")
+    elif step in CHECKS:
+        yield from readiness_problems(spec, inst, seen)
 
 
 def installation_of(spec: Spec) -> Installation:

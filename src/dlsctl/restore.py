@@ -6,18 +6,20 @@ import os
 import shutil
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from dlsctl.archives import Archive, broken_path_rule
-from dlsctl.backup import SPARE, copy_dir, make_parents
+from dlsctl.archives import Archive
+from dlsctl.backup import KIT_FILES, SPARE, copy_dir
 from dlsctl.files import Entry, free_bytes, read_bytes, write_json
 from dlsctl.identity import drift_from, drift_problem, identity, recorded_identity
 from dlsctl.installation import Installation
 from dlsctl.journal import Journal, journaled, recovers
-from dlsctl.problems import Refused, one_line
+from dlsctl.packs import require_key
+from dlsctl.problems import Refused
 from dlsctl.processes import is_running
 from dlsctl.releases import archive_path_of, pinned_archive, unpack_release
 from dlsctl.state import state
-from dlsctl.store import Backup, Reader, contents, find, open_backup
+from dlsctl.store import Backup, Manifest, Reader, contents, find, open_backup
 from dlsctl.switch import (
+    CONFIRMATION,
     SAVE,
     STAGE,
     go_back,
@@ -28,9 +30,7 @@ from dlsctl.switch import (
     staged_dir,
     switch,
 )
-from dlsctl.trees import clear, copy_entry, new_file, settle
-
-CONFIRMATION = "admin-password-set"  # of the kit's folder: the portal took a password
+from dlsctl.trees import clear, copy_entry, make_parents, new_file, remove, settle
 
 
 class Wish(NamedTuple):
@@ -64,10 +64,9 @@ def restore(inst: Installation, wish: Wish) -> Dict[str, Any]:
         return finish(inst, journal)
 
 
-def require_restorable(inst: Installation, backup: Backup, wish: Wish) -> Archive:
-    """Refuse what must not be restored here, before anything is changed; returns the vendor's archive, read."""
+def refuse_unfit(inst: Installation, backup: Backup, wish: Wish) -> None:
+    """Refuse a backup that must not be restored here, whatever archive there is for it."""
     manifest, current = backup.manifest, inst.current_version()
-    refuse_paths(backup)
     here = dict(identity(), uuid=recorded_identity(inst).get("uuid"))
     drift = drift_from(manifest["identity"], here)
     if drift and not wish.rehost:
@@ -78,31 +77,39 @@ def require_restorable(inst: Installation, backup: Backup, wish: Wish) -> Archiv
     if current not in (None, manifest["version"]) and not wish.other_version:
         got = "{}, {} is installed".format(manifest["version"], current)
         raise Refused(backup.folder, "must be of the installed version", got, "say so with --other-version")
+    require_key(backup.pack, manifest["pack"]["encryption"], wish.key)
     if current and not wish.replace and (is_running(inst) or state(inst)):
         got = "a server with state" if state(inst) else "a running server"
-        raise Refused(inst.home, "must hold no server to be restored into", got, "put it aside with --replace")
+        raise Refused(
+            inst.home,
+            "must hold no server to be restored into",
+            got,
+            "put it aside with --replace",
+        )
     if not has_password(backup):
         require_closed_configuration(inst, "the portal may have had no password when the backup was made")
+
+
+def require_restorable(inst: Installation, backup: Backup, wish: Wish) -> Archive:
+    """Refuse what must not be restored here, before anything is changed; returns the vendor's archive, read."""
+    refuse_unfit(inst, backup, wish)
+    manifest = backup.manifest
     path = wish.archive or archive_path_of(inst, manifest["archive_sha256"])
     if not os.path.isfile(path):
         rule = "must be the vendor's archive with SHA-256 " + manifest["archive_sha256"]
         raise Refused(path, rule, "no file", "copy it to the host and name it with --archive")
     archive = pinned_archive(path, manifest["archive_sha256"], manifest["version"])
-    size = sum(member.size for member in archive.members) + archive.size + SPARE
-    size += sum(entry.get("size", 0) for entries in manifest["sections"].values() for entry in entries)
-    if free_bytes(inst.releases) < size:
-        got = "{} MiB".format(free_bytes(inst.releases) >> 20)
-        raise Refused(inst.releases, "must have {} MiB free".format(size >> 20), got, "free some space")
+    require_space(inst.releases, archive, manifest)
     return archive
 
 
-def refuse_paths(backup: Backup) -> None:
-    """Refuse a backup that would write elsewhere: it may have come from anywhere."""
-    for entries in backup.manifest["sections"].values():
-        for entry in entries:
-            rule = broken_path_rule(entry["path"].encode("utf-8", "surrogateescape").decode("latin-1"))
-            if rule and "printable" not in rule:
-                raise Refused(backup.folder, "entry {} {}".format(one_line(entry["path"]), rule), None, "do not use it")
+def require_space(folder: str, archive: Archive, manifest: Manifest) -> None:
+    """Refuse a restore that would fill the disk."""
+    size = sum(member.size for member in archive.members) + archive.size + SPARE
+    size += sum(entry.get("size", 0) for entries in manifest["sections"].values() for entry in entries)
+    if free_bytes(folder) < size:
+        got = "{} MiB".format(free_bytes(folder) >> 20)
+        raise Refused(folder, "must have {} MiB free".format(size >> 20), got, "free some space")
 
 
 def has_password(backup: Backup) -> bool:
@@ -115,11 +122,12 @@ def unpack(inst: Installation, backup: Backup, key: Optional[str], tree: str, mo
     """Unpack the state into `tree`, and everything else to a folder from which `finish` takes what the host lacks."""
     for entry in backup.manifest["sections"]["release"]:
         if entry.get("change") == "removed":
-            clear(os.path.join(tree, entry["path"]))
+            remove(tree, entry["path"])
     rest = copy_dir(inst, "restored")
     clear(rest)  # of a run that was killed
+    os.mkdir(rest, 0o700)
     for section in backup.manifest["sections"]:
-        os.makedirs(os.path.join(rest, section), 0o700)
+        os.mkdir(os.path.join(rest, section), 0o700)
     for section, entry, reader in contents(backup, key):
         target = tree if section == "release" else os.path.join(rest, section)
         make_parents(target, entry["path"], mode if section == "release" else 0o700)
@@ -149,7 +157,7 @@ def finish(inst: Installation, journal: Journal) -> Dict[str, Any]:
     rest, sections = copy_dir(inst, "restored"), backup.manifest["sections"]
     os.makedirs(inst.licenses, 0o700, exist_ok=True)
     add_missing(sections["licenses"], os.path.join(rest, "licenses"), inst.licenses)
-    kit = [entry for entry in sections["kit"] if "/" not in entry["path"] and entry["kind"] == "file"]
+    kit = [entry for entry in sections["kit"] if entry["path"] in KIT_FILES and entry["kind"] == "file"]
     add_missing(kit, os.path.join(rest, "kit"), inst.kit)
     if not has_password(backup):
         clear(os.path.join(inst.kit, CONFIRMATION))
@@ -166,6 +174,7 @@ def add_missing(entries: List[Entry], source: str, target: str) -> None:
     """Copy entries that are not there; what is there stays as it is."""
     missing = [entry for entry in entries if not os.path.lexists(os.path.join(target, entry["path"]))]
     for entry in missing:
+        make_parents(target, entry["path"])
         copy_entry(entry, os.path.join(source, entry["path"]), target)
     settle(missing, target)
 

@@ -16,16 +16,18 @@ import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from dlsctl.files import Entry, list_folder, read_json
+from dlsctl.forms import require_manifest
 from dlsctl.identity import identity
 from dlsctl.installation import Installation
 from dlsctl.packs import damaged, read_pack, sha256_of
-from dlsctl.problems import Problem, Refused, one_line, shown
+from dlsctl.problems import Problem, Refused, one_line, problem_of, shown
 from dlsctl.trees import COPIED
 
 Manifest = Dict[str, Any]
 FORMAT = 1
 DAY = 86400  # seconds
 MANIFEST = "manifest.json"
+LARGEST_MANIFEST = 256 << 20  # bytes: some hundred for each file of the state
 BACKUP_NAME = r"[0-9]{8}T[0-9]{6}Z-[0-9.]+(-[0-9]+)?"
 
 
@@ -64,34 +66,37 @@ def backups(inst: Installation) -> List[Backup]:
     return sorted(complete, key=lambda backup: (str(backup.manifest["created"]), backup.name))
 
 
-def damaged_backups(inst: Installation) -> List[Problem]:
-    """What is wrong with folders that have a manifest, and are no backups all the same."""
-    found = []
+def damaged_backups(inst: Installation) -> Dict[str, Problem]:
+    """What is wrong with folders that have a manifest, and are no backups all the same, by name."""
+    found = {}
     for name in sorted(list_folder(inst.backup_dir)):
         folder = os.path.join(inst.backup_dir, name)
         if not name.startswith(".") and os.path.lexists(os.path.join(folder, MANIFEST)):
             try:
                 open_backup(folder)
-            except Problem as problem:
-                found.append(problem)
+            except (Problem, OSError) as error:
+                found[name] = problem_of(error)
     return found
 
 
 def find(inst: Installation, name: Optional[str]) -> Backup:
-    """The backup of a name or folder, by default the newest. Raises Refused."""
+    """The backup of a name or folder, by default the newest. Raises Refused; Problem where the newest is damaged."""
     if name is None:
         complete = backups(inst)
+        for newer, problem in damaged_backups(inst).items():
+            if newer > (complete[-1].name if complete else ""):  # no older one is taken for it
+                raise problem
         if not complete:
             raise Refused(inst.backup_dir, "must hold a backup", "none", "make one with: dlsctl backup")
         return complete[-1]
-    return open_backup(name if os.path.isabs(name) else os.path.join(inst.backup_dir, name))
+    return open_backup(os.path.normpath(os.path.join(inst.backup_dir, name)))
 
 
 def open_backup(folder: str) -> Backup:
     """Read and check the manifest of a backup. Raises Refused for what is none, Problem where it is damaged."""
     path = os.path.join(folder, MANIFEST)
     try:
-        manifest = read_json(path)
+        manifest = read_json(path, LARGEST_MANIFEST)
     except Refused as problem:
         raise damaged(path, problem.got) from None
     hint = "see those that there are with: dlsctl backups"
@@ -102,7 +107,15 @@ def open_backup(folder: str) -> Backup:
         raise Refused(path, "must be of format {}".format(FORMAT), version, "use the newer dlsctl that wrote it")
     if manifest.get("digest") != digest_of(manifest):
         raise damaged(path, "another content than was written")
+    require_manifest(path, manifest)
     return Backup(os.path.basename(folder), folder, manifest)
+
+
+def require_readable_size(path: str) -> None:
+    """Raise Problem where a manifest was written that `open_backup` would not read."""
+    if os.stat(path).st_size > LARGEST_MANIFEST:
+        rule, hint = "must have at most {} bytes".format(LARGEST_MANIFEST), "find out which files need not be there"
+        raise Problem(path, rule, "more, since the state has so many files", hint)
 
 
 def check(backup: Backup, key: Optional[str] = None) -> bool:
@@ -135,6 +148,8 @@ def contents(backup: Backup, key: Optional[str] = None) -> Iterator[Tuple[str, E
         entry = waiting.pop((section, path), None)
         if entry is None or (entry["kind"] == "file") != (stream is not None):
             raise damaged(backup.pack, "a member that its manifest does not name: " + one_line(name))
+        if stream and stream.size != entry["size"]:  # before it is read: it may be without end
+            raise damaged(backup.pack, "another size of " + one_line(name))
         reader = Reader(stream)
         yield section, entry, reader
         if entry["kind"] == "file" and reader.sha256() != entry["sha256"]:

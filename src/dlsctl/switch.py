@@ -16,7 +16,7 @@ from dlsctl.apply import write_pending
 from dlsctl.files import Entry, give_to, relabel, sync_folder
 from dlsctl.host import read_proc
 from dlsctl.installation import Installation
-from dlsctl.journal import Journal
+from dlsctl.journal import UNDO, Journal
 from dlsctl.problems import Refused
 from dlsctl.releases import point_current
 from dlsctl.sandbox import confirm_sight
@@ -25,6 +25,7 @@ from dlsctl.trees import clear, settle, sync_tree
 
 Facts = Dict[str, Any]
 STAGE, STOP, PLACE, SWITCH, START, SAVE = "stage", "stop", "place", "switch", "start", "save"
+CONFIRMATION = "admin-password-set"  # of the kit's folder: the portal took a password
 RUNS_NEW = (START, SAVE)  # steps in which the new tree is whole and in place
 
 
@@ -119,8 +120,14 @@ def aside_dir(inst: Installation, facts: Facts) -> Optional[str]:
 
 def name_aside(inst: Installation, version: str) -> Optional[str]:
     """The name for a tree of this version that is there already, when another takes its place."""
-    made = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    return ".replaced-{}-{}".format(made, version) if os.path.isdir(inst.release_dir(version)) else None
+    if not os.path.isdir(inst.release_dir(version)):
+        return None
+    form = ".replaced-{}{{}}-{}".format(time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), version)
+    name, number = form.format(""), 1
+    while os.path.lexists(os.path.join(inst.releases, name)):  # of the same second, or of a clock that was set back
+        number += 1
+        name = form.format("-{}".format(number))
+    return name
 
 
 def put_off(inst: Installation, tree: str, version: str) -> None:
@@ -131,11 +138,21 @@ def put_off(inst: Installation, tree: str, version: str) -> None:
         sync_folder(inst.releases)
 
 
+def is_in_place(inst: Installation, facts: Facts) -> bool:
+    """Whether the new tree is whole and in use. That `current` moves to another version is the last of placing it.
+
+    So its server may be running by now, started by the supervisor after a loss of power, and clients write to it.
+    """
+    step = facts.get("step")
+    moved = facts["old"] != facts["new"] and step != UNDO
+    return inst.current_version() == facts["new"] and (moved or step in RUNS_NEW)
+
+
 def go_on(
     inst: Installation, facts: Facts, finish: Callable[[], Any], undo: Callable[[Installation, Facts], None]
 ) -> None:
     """Recover from a death: forward where the new tree was in place, back otherwise or where it does not come up."""
-    if facts.get("step") in RUNS_NEW and inst.current_version() == facts["new"]:
+    if is_in_place(inst, facts):
         try:
             come_up(inst)
             finish()
@@ -143,6 +160,12 @@ def go_on(
             undo(inst, facts)
     else:
         undo(inst, facts)
+
+
+def may_lack_password(inst: Installation) -> bool:
+    """Whether the portal of the server in use may have no password: nobody confirmed one, and none but this host has
+    been let in."""
+    return is_closed(inst) and not os.path.exists(os.path.join(inst.kit, CONFIRMATION))
 
 
 def require_closed_configuration(inst: Installation, why: str) -> None:

@@ -11,6 +11,7 @@ import stat
 from typing import Any, BinaryIO, Dict, Iterable, Tuple
 
 from dlsctl.files import Entry, open_regular, sync_folder
+from dlsctl.problems import Problem, one_line
 
 FICLONE = 0x40049409  # ioctl_ficlone(2): the copy shares its blocks with the original until one of them is written
 COPIED = ("file", "dir", "link")  # kinds of entries; sockets, pipes and devices are made anew by whoever needs them
@@ -75,8 +76,41 @@ def clear(path: str, keep_folder: bool = False) -> None:
         shutil.rmtree(path)
 
 
+def make_parents(target: str, path: str, mode: int = 0o700) -> None:
+    """Make the folders above a path below `target` that are not there yet.
+
+    Raises Problem where a link is in a folder's place: whoever made it could lead root elsewhere.
+    """
+    parts = path.split("/")
+    for count in range(1, len(parts)):
+        parent = os.path.join(target, *parts[:count])
+        try:
+            is_folder = stat.S_ISDIR(os.lstat(parent).st_mode)
+        except FileNotFoundError:
+            os.mkdir(parent)
+            os.chmod(parent, mode)
+        else:
+            if not is_folder:
+                raise Problem(
+                    one_line(path), "must be below folders", "a link or file above it", "find out who made it"
+                )
+
+
+def remove(target: str, path: str) -> None:
+    """Remove what is at a path below `target`; nothing is where a link or file is above it."""
+    parts = path.split("/")
+    parents = [os.path.join(target, *parts[:count]) for count in range(1, len(parts))]
+    if all(os.path.isdir(parent) and not os.path.islink(parent) for parent in parents):
+        clear(os.path.join(target, path))
+
+
 def settle(entries: Iterable[Entry], target: str) -> None:
-    """Set owner, mode and times of entries below `target`, what is inside a folder before the folder."""
+    """Set owner, mode and times of entries below `target`, what is inside a folder before the folder.
+
+    A file of another than the tree's owner, or of root's, gets no set-user-ID or set-group-ID bit: a backup may be
+    forged, and the server needs none.
+    """
+    tree = os.stat(target)
     for entry in sorted(entries, key=lambda entry: str(entry["path"]), reverse=True):
         if entry.get("change") == "removed" or entry["kind"] not in COPIED:
             continue
@@ -84,17 +118,28 @@ def settle(entries: Iterable[Entry], target: str) -> None:
         if os.geteuid() == 0:
             os.chown(path, *owner_of(entry), follow_symlinks=False)
         if entry["kind"] != "link":
-            os.chmod(path, int(entry["mode"], 8))
+            status, mode = os.lstat(path), int(entry["mode"], 8)
+            owner = (status.st_uid, status.st_gid)
+            if entry["kind"] == "file" and (0 in owner or owner != (tree.st_uid, tree.st_gid)):
+                mode &= 0o1777
+            os.chmod(path, mode)
         os.utime(path, ns=(entry["mtime_ns"], entry["mtime_ns"]), follow_symlinks=False)
 
 
 def owner_of(entry: Entry) -> Tuple[int, int]:
-    """The (uid, gid) of an entry on this host: by name where it has one, since another host may number them anew."""
+    """The (uid, gid) of an entry on this host: by name where it has one, since another host may number them anew.
+
+    -1, which changes nothing, for a name that this host does not know: a number of its own may be somebody else's.
+    """
     uid, gid = entry["uid"], entry["gid"]
-    with contextlib.suppress(KeyError):
-        uid = pwd.getpwnam(entry["user"]).pw_uid
-    with contextlib.suppress(KeyError):
-        gid = grp.getgrnam(entry["group"]).gr_gid
+    if "user" in entry:
+        uid = -1
+        with contextlib.suppress(KeyError):
+            uid = pwd.getpwnam(entry["user"]).pw_uid
+    if "group" in entry:
+        gid = -1
+        with contextlib.suppress(KeyError):
+            gid = grp.getgrnam(entry["group"]).gr_gid
     return uid, gid
 
 

@@ -11,6 +11,7 @@ from dlsctl.files import list_folder
 from dlsctl.installation import Installation
 from dlsctl.journal import journaled, recovers
 from dlsctl.problems import Problem, Refused
+from dlsctl.schedule import unschedule
 from dlsctl.service import start, stop
 from dlsctl.state import state
 
@@ -20,6 +21,8 @@ def uninstall(inst: Installation, purge: bool = False) -> Optional[str]:
 
     The state of every release is backed up first, unless `purge`; a restore brings it back.
     """
+    if not purge:
+        require_kept_folders(inst)
     versions = [] if purge else releases_with_record(inst)
     was_running = stop(inst)
     try:
@@ -38,7 +41,19 @@ def uninstall(inst: Installation, purge: bool = False) -> Optional[str]:
         os.rmdir(inst.home)
     if uses_filter(inst):
         unload_filter(inst)
+    if inst.supervisor == "systemd":
+        unschedule(inst)
     return saved
+
+
+def require_kept_folders(inst: Installation) -> None:
+    """Refuse where the backups or licence files would be removed with the releases."""
+    removed = [os.path.realpath(folder) for folder in (inst.releases, inst.archives, inst.kit)]
+    for folder in (inst.backup_dir, inst.data_dir):
+        real = os.path.realpath(folder)
+        if any((real + "/").startswith(gone + "/") for gone in removed):
+            rule = "must not be inside {}, whose folders are removed".format(inst.home)
+            raise Refused(folder, rule, real, "move it away and configure where it is, or purge")
 
 
 def releases_with_record(inst: Installation) -> List[str]:

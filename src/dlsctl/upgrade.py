@@ -6,20 +6,21 @@ import time
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from dlsctl.apply import write_pending
-from dlsctl.archives import Archive, Member
-from dlsctl.backup import SPARE, make_parents, save_release
+from dlsctl.archives import VERSION_FORM, Archive, Member
+from dlsctl.backup import SPARE, save_release
 from dlsctl.files import Entry, free_bytes, list_folder, read_json, write_json
 from dlsctl.host import utc_now
 from dlsctl.identity import drift_problem, identity, identity_drift
 from dlsctl.installation import Installation, Release
 from dlsctl.journal import Journal, journaled, recovers
-from dlsctl.problems import Refused, one_line
+from dlsctl.problems import Refused, one_line, shown
 from dlsctl.processes import is_running
 from dlsctl.releases import pinned_archive, point_current, unpack_release
 from dlsctl.service import portal_error, portal_url, start, stop, wait_healthy
 from dlsctl.state import scan, state
 from dlsctl.store import backups
 from dlsctl.switch import (
+    CONFIRMATION,
     SAVE,
     STAGE,
     START,
@@ -28,12 +29,13 @@ from dlsctl.switch import (
     go_back,
     go_on,
     make_staged_dir,
+    may_lack_password,
     name_aside,
     require_closed_configuration,
     staged_dir,
     switch,
 )
-from dlsctl.trees import COPIED, clear, copy_entry
+from dlsctl.trees import COPIED, clear, copy_entry, make_parents, remove
 
 CARRY, FRESH = "carry", "fresh"
 # Vendor documentation, "Upgrade".
@@ -66,6 +68,7 @@ def upgrade(inst: Installation, order: Order) -> Dict[str, Any]:
         return {"changed": False, "old": old, "new": old}
     archive = require_upgradable(inst, old, order)
     facts = {"old": old, "new": order.version, "was_running": True, "aside": name_aside(inst, order.version)}
+    facts["had_password"] = not may_lack_password(inst)
     with journaled(inst, "upgrade", step=STAGE, policy=order.policy, **facts) as journal:
         make_staged_dir(inst)
         unpack_release(inst, order.archive, archive, order.line, staged_dir(inst))
@@ -75,26 +78,37 @@ def upgrade(inst: Installation, order: Order) -> Dict[str, Any]:
         return finish(inst, journal)
 
 
-def require_upgradable(inst: Installation, old: str, order: Order) -> Archive:
-    """Refuse what cannot work, before anything is changed; returns the archive that was read."""
-    if numbers(order.version) < numbers(old):
-        raise Refused(
-            "version", "must not be older than {}".format(old), order.version, "go back with: dlsctl rollback"
-        )
-    if not order.acknowledged:
-        raise Refused("upgrade", "must be acknowledged: " + WARNING, "no acknowledgement", "say so with --acknowledge")
-    archive = pinned_archive(order.archive, order.sha256, order.version)
-    drift = identity_drift(inst, identity())
-    if drift:
-        raise drift_problem(drift[0])
+def require_answer(inst: Installation) -> None:
+    """Raise Refused where the server does not answer: an upgrade would not be to blame afterwards."""
     error = portal_error(inst, inst.release()) if is_running(inst) else "it is stopped"
     if error:
         rule = "must answer {} before it is upgraded".format(portal_url(inst, inst.release()))
         raise Refused(inst.service, rule, error, "start it, or mend what its log says")
-    entries = state(inst)
+
+
+def require_ready(inst: Installation, old: str, order: Order) -> None:
+    """Refuse what cannot work whatever the archive holds; only version, policy and acknowledgement are looked at."""
+    if not VERSION_FORM.match(order.version):
+        raise Refused("--version", "must be a version such as 2.4.11", shown(order.version), "see the archive's name")
+    if numbers(order.version) < numbers(old):
+        hint = "go back with: dlsctl rollback, or the playbook rollback"
+        raise Refused("version", "must not be older than {}".format(old), order.version, hint)
+    if not order.acknowledged:
+        raise Refused("upgrade", "must be acknowledged: " + WARNING, "no acknowledgement", "say so with --acknowledge")
+    drift = identity_drift(inst, identity())
+    if drift:
+        raise drift_problem(drift[0])
+    require_answer(inst)
     if order.policy == FRESH:
         require_closed_configuration(inst, "a server without its state has no password")
-    else:
+
+
+def require_upgradable(inst: Installation, old: str, order: Order) -> Archive:
+    """Refuse what cannot work, before anything is changed; returns the archive that was read."""
+    require_ready(inst, old, order)
+    archive = pinned_archive(order.archive, order.sha256, order.version)
+    entries = state(inst)
+    if order.policy != FRESH:
         refuse_conflicts(inst.release(old), archive, entries)
     size = sum(member.size for member in archive.members) + archive.size
     size += 3 * sum(entry.get("size", 0) for entry in entries) + SPARE  # carried, copied, packed
@@ -143,7 +157,7 @@ def place(inst: Installation, order: Order) -> List[Entry]:
     for entry, full in scan(inst, inst.current_version()):
         if entry["change"] == "removed":
             if entry["path"] in after:
-                clear(os.path.join(target, entry["path"]))
+                remove(target, entry["path"])
         elif entry["kind"] in COPIED:
             make_parents(target, entry["path"], int(record["line"]["mode"], 8))
             entries.append(copy_entry(entry, full, target))
@@ -155,8 +169,10 @@ def finish(inst: Installation, journal: Journal) -> Dict[str, Any]:
     facts = journal.facts
     journal.note(step=SAVE)
     backup = save_release(inst, facts["old"], journal.verb)
-    done = {key: facts.get(key) for key in ("old", "new", "policy", "outage")}
+    done = {key: facts.get(key) for key in ("old", "new", "policy", "outage", "had_password")}
     done.update(at=utc_now(), backup=backup.name)
+    if facts.get("policy") == FRESH or facts.get("needs_password"):
+        clear(os.path.join(inst.kit, CONFIRMATION))
     record_upgrade(inst, done)
     return dict(done, changed=True)
 
@@ -184,11 +200,21 @@ def recover_upgrade(inst: Installation, facts: Dict[str, Any]) -> None:
 # --- Rollback ---
 
 
-def roll_back(inst: Installation) -> Dict[str, Any]:
-    """Put the release in use that was before the last upgrade, with the state it had; the newer one's is backed up."""
+def roll_back(inst: Installation, undo: bool = False) -> Dict[str, Any]:
+    """Put the release in use that was before the last upgrade, with the state it had; the newer one's is backed up.
+
+    Nothing happens, and `changed` is False, where that was done already: perhaps by the recovery of one that died.
+    `undo` takes the last rollback back: the newer release, with the state it was left with.
+    """
     old = inst.current_version()
-    new = release_before(inst)
-    with journaled(inst, "rollback", step=STAGE, old=old, new=new, was_running=is_running(inst)) as journal:
+    if was_rolled_back(inst) and not undo:
+        return dict(upgrades(inst)[-1], changed=False)
+    new = release_after(inst) if undo else release_before(inst)
+    facts = {"old": old, "new": new, "was_running": is_running(inst), "had_password": not may_lack_password(inst)}
+    facts["needs_password"] = not was_left_with_password(inst, new)
+    if facts["needs_password"]:
+        require_closed_configuration(inst, "the portal may have had no password when {} was left".format(new))
+    with journaled(inst, "rollback", step=STAGE, **facts) as journal:
         begun = time.monotonic()
         journal.note(step=STOP)
         stop(inst)
@@ -199,14 +225,48 @@ def roll_back(inst: Installation) -> Dict[str, Any]:
         return finish(inst, journal)
 
 
+def was_left_with_password(inst: Installation, version: str) -> bool:
+    """Whether the portal is known to have had a password when a version was last in use."""
+    left = [done for done in upgrades(inst) if done["old"] == version]
+    return bool(left and left[-1].get("had_password"))
+
+
 def release_before(inst: Installation) -> str:
     """The version that was in use before the current one. Raises Refused where it is not on this host any more."""
-    done = [entry for entry in upgrades(inst) if entry["new"] == inst.current_version()]
+    done = [entry for entry in standing_upgrades(inst) if entry["new"] == inst.current_version()]
     before = str(done[-1]["old"]) if done else None
     if before is None or not inst.is_installed(before):
         got = "{}, which is not kept any more".format(before) if before else "none"
         raise Refused("rollback", "must have the release before the last upgrade", got, "restore a backup instead")
     return before
+
+
+def standing_upgrades(inst: Installation) -> List[Dict[str, Any]]:
+    """The upgrades that were not rolled back, the oldest first."""
+    standing: List[Dict[str, Any]] = []
+    for done in upgrades(inst):
+        if standing and (done["old"], done["new"]) == (standing[-1]["new"], standing[-1]["old"]):
+            standing.pop()
+        else:
+            standing.append(done)
+    return standing
+
+
+def release_after(inst: Installation) -> str:
+    """The version that the last change of the version, a rollback, has left. Raises Refused where it was none."""
+    left = str(upgrades(inst)[-1]["old"]) if was_rolled_back(inst) else None
+    if left is None or not inst.is_installed(left):
+        got = "{}, which is not kept any more".format(left) if left else "none before it"
+        raise Refused("rollback --undo", "must come right after a rollback", got, "upgrade, or restore a backup")
+    return left
+
+
+def was_rolled_back(inst: Installation) -> bool:
+    """Whether the last change of the version went back to the one that is in use."""
+    return any(
+        done["new"] == inst.current_version() and numbers(done["new"]) < numbers(done["old"])
+        for done in upgrades(inst)[-1:]
+    )
 
 
 @recovers("rollback")

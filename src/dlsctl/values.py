@@ -107,6 +107,15 @@ def is_plain_path(path: str) -> bool:
     return bool(plain) and os.path.normpath(path) == path
 
 
+CALENDAR_RULE = "must be an OnCalendar expression of systemd, such as daily or Mon..Fri 03:30"
+CALENDAR_HINT = "try it with: systemd-analyze calendar EXPRESSION"
+
+
+def is_calendar_text(text: str) -> bool:
+    """Whether a text may be an OnCalendar expression, and cannot mean anything else in a unit."""
+    return bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9:.,*/~_+ -]{0,199}|\*[0-9:.,*/~ -]{0,199}", text))
+
+
 def value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem]:
     """Values of the right type that break a rule."""
     rule = value_rule(prefix, values)
@@ -118,8 +127,20 @@ def value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem]:
     for short in POSITIVE:
         yield from rule(short, lambda seconds: 1 <= seconds <= 86400, "must be 1 to 86400 seconds")
     yield from rule("memory_max_mb", lambda mib: mib == 0 or mib >= 512, "must be 0, for no limit, or 512 and more")
-    for short in (*PATHS, "backup_metrics"):
+    for short in (*PATHS, "backup_metrics", "backup_push"):
         yield from rule(short, is_plain_path, PATH_RULE)
+    home = str(values.get(prefix + "home")) + "/"
+    for short in ("config_dir", "data_dir", "backup_dir"):
+        yield from rule(
+            short,
+            lambda path: not (path + "/").startswith(home),
+            "must not be inside {}home, whose folders an uninstall removes".format(prefix),
+        )
+    yield from rule("backup_schedule", is_calendar_text, CALENDAR_RULE, CALENDAR_HINT)
+    if values.get(prefix + "backup_schedule") and values.get(prefix + "supervisor") != "systemd":
+        rule_text = "must be systemd where {}backup_schedule is set".format(prefix)
+        yield Refused(prefix + "supervisor", rule_text, values.get(prefix + "supervisor"), "call dlsctl from cron")
+    yield from rule("backup_delay", lambda seconds: 0 <= seconds <= 604800, "must be 0 to 604800 seconds")
     for short in ("backup_keep", "backup_keep_days", "backup_min_age_hours"):
         yield from rule(short, lambda number: 0 <= number <= 100000, "must be 0 to 100000")
     yield from rule("backup_recipient", is_recipient, RECIPIENT_RULE, RECIPIENT_HINT)

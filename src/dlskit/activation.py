@@ -17,7 +17,7 @@ from dlsctl.files import write_atomic
 from dlsctl.identity import UUID_FORM
 from dlsctl.problems import Refused, shown
 from dlskit import minisign
-from dlskit.files import printable, read_file
+from dlskit.files import printable, read_file, unique_names
 
 MODES = ("standalone", "main", "standby")
 PORTAL = "https://www.dynamsoft.com/customer/license/fullLicense"
@@ -25,6 +25,7 @@ HOSTING = "Connect to My Self-Hosted License Server"
 LARGEST = 1 << 20  # bytes of a file with servers
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_COMMENT = "file:{} host:{} uuid:{}"  # of a signature: so a sheet does not pass for that of another host
 _SHEET_MODE = 0o644  # a sheet holds no secret
 _HINT = 'give {"host": ..., "uuid": ...}, or a list of such, with mode, version and license_id where known'
 
@@ -49,7 +50,7 @@ class Server(NamedTuple):
 
 # What a field of a server must look like: the pattern, the rule in words.
 _FORMS = {
-    "host": (r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}", "must be letters, digits, dots, dashes and underscores"),
+    "host": (r"[A-Za-z0-9][A-Za-z0-9._-]{0,219}", "must be letters, digits, dots, dashes and underscores, 220 at most"),
     "uuid": (UUID_FORM, "must be as the portal's home page shows it"),
     "mode": ("|".join(MODES), f"must be one of {', '.join(MODES)}"),
     "version": (r"([0-9]+(\.[0-9]+){1,3})?", "must be a version such as 2.4.11"),
@@ -61,9 +62,10 @@ def read_servers(path: str) -> list[Server]:
     """Return the servers that a JSON file names, one object or a list of them. Raises Refused."""
     what = printable(path)
     try:
-        value = json.loads(read_file(path, LARGEST, "give the path of a JSON file with servers"))
+        data = read_file(path, LARGEST, "give the path of a JSON file with servers")
+        value = json.loads(data, object_pairs_hook=unique_names)
     except (ValueError, RecursionError) as error:
-        raise Refused(what, "must be JSON", type(error).__name__, _HINT) from None
+        raise Refused(what, "must be JSON, each name once", type(error).__name__, _HINT) from None
     entries = value if isinstance(value, list) else [value]
     if not entries:
         raise Refused(what, "must name a server", "an empty list", _HINT)
@@ -159,10 +161,22 @@ def write(content: Mapping[str, Any], folder: Path, key: minisign.SecretKey | No
         write_atomic(str(path), text.encode(), _SHEET_MODE)
         written.append(path)
         if key:
-            comment = f"file:{name} host:{content['host']} uuid:{content['uuid']}"
+            comment = _COMMENT.format(name, content["host"], content["uuid"])
             write_atomic(str(signature), minisign.sign(text.encode(), key, comment).encode(), _SHEET_MODE)
             written.append(signature)
     return written
+
+
+def check_name(path: str, comment: str) -> None:
+    """Raise Refused where the signature of the sheet at `path` was made for a sheet of another name.
+
+    A comment of another form is not ours, and says nothing of the name.
+    """
+    signed = re.fullmatch(_COMMENT.format(r"(\S+)", r"\S+", r"\S+"), comment)
+    if signed and signed[1] != Path(path).name:
+        hint = "give the sheet back its name, if it is the one that you look for"
+        got = f"one that was signed as {signed[1]}"
+        raise Refused(printable(path), "must have the name under which it was signed", got, hint)
 
 
 def _rendered(template: str, content: Mapping[str, Any]) -> str:

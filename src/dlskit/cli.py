@@ -8,7 +8,9 @@ to standard error as `what: rule, got value` and `HINT: next action`; with --jso
 from __future__ import annotations
 
 import contextlib
+import io
 import json
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +26,8 @@ from dlskit.commands.license import license_group
 from dlskit.commands.portal import portal
 from dlskit.commands.probe import probe
 
+LICENSE_KEY = re.compile(r"DLS2[A-Za-z0-9+/=.]{32,}")  # where shown() has shortened it, too
+
 
 class Kit(click.Group):
     """A group that reports every error in the project's form."""
@@ -37,6 +41,8 @@ class Kit(click.Group):
         **extra: Any,
     ) -> Any:
         """Run the command line and exit with the code of its outcome. Click's own use is kept for other callers."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # for letters that its encoding does not have
         extra["standalone_mode"] = False
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, **extra)
@@ -84,8 +90,13 @@ def told(error: Exception, command: str, as_json: bool) -> Told:
         problem = Problem(command, "must not fail", f"{type(error).__name__}: {error}", hint)
     if as_json:
         with contextlib.suppress(OSError):  # what failed may be standard output itself
-            click.echo(json.dumps({"error": problem.as_dict()}))
+            click.echo(without_keys(json.dumps({"error": problem.as_dict()})))
     return Told(str(problem), getattr(problem, "code", EXIT_FAILED))
+
+
+def without_keys(message: str) -> str:
+    """Return a message without the license keys that somebody gave in place of something else: a key is a secret."""
+    return LICENSE_KEY.sub("DLS2...", message)
 
 
 def report(error: click.ClickException) -> None:
@@ -94,10 +105,10 @@ def report(error: click.ClickException) -> None:
         error.show()
     elif isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "dlskit"
-        message = error.format_message().rstrip(".")
+        message = without_keys(error.format_message()).rstrip(".")
         click.echo(f"{command}: {message[:1].lower()}{message[1:]}\nHINT: see {command} --help", err=True)
     else:
-        click.echo(error.format_message(), err=True)
+        click.echo(without_keys(error.format_message()), err=True)
 
 
 @click.group(cls=Kit, context_settings={"help_option_names": ["-h", "--help"]})

@@ -15,7 +15,7 @@ from datetime import date
 from typing import NamedTuple
 
 from dlsctl.problems import Refused, shown
-from dlskit.files import printable, read_file
+from dlskit.files import plain, printable, read_file
 from dlskit.lines import lines
 
 LARGEST = 1 << 20  # bytes; a license file has some KiB
@@ -96,7 +96,7 @@ def _status_problems(file: LicenseFile, what: str) -> Iterator[Refused]:
         yield Refused(what, "must be activated", file.status, hint)
     elif file.status.casefold() != ACTIVATED:
         hint = "only New and Activated are documented: ask the vendor what this status means"
-        yield Refused(what, "must have the status Activated", printable(file.status), hint)
+        yield Refused(what, "must have the status Activated", plain(file.status[:100]), hint)
 
 
 def _text(data: bytes, what: str) -> str:
@@ -126,12 +126,12 @@ def _split(text: str, what: str) -> tuple[dict[str, str], tuple[tuple[str, str],
     field_of_key = _field_of_key()
     known: dict[str, str] = {}
     unknown: list[tuple[str, str]] = []
-    start = 0
+    start = number = 0
     while start < len(text):
         found = text.find("\n", start)
         end = found if found >= 0 else len(text)
         key, colon, value = (part.strip() for part in text[start:end].partition(":"))
-        number, start = text.count("\n", 0, start) + 1, end + 1
+        number, start = number + 1, end + 1
         if not colon and not key:
             continue
         if not colon or not key:  # the line itself may be of a file that is a secret

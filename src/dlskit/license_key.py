@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from dlsctl.pair import url_parts
 from dlsctl.problems import EXIT_DIFFERS, Problem, Refused, shown
-from dlskit.files import printable
+from dlskit.files import plain, printable, unique_names
 from dlskit.lines import lines
 
 PREFIX = "DLS2"
@@ -89,7 +89,7 @@ def problems(key: LicenseKey, what: str, main_url: str = "", standby_url: str = 
         if url and not url_parts(url):
             yield Refused(what, f"must have an http(s) URL as {name}", shown(url), _URL_HINT)
         elif expected and url_parts(url) != url_parts(expected):
-            yield Differs(what, f"must have the {name} {printable(expected)}", printable(url) or "none", _URL_HINT)
+            yield Differs(what, f"must have the {name} {plain(expected)}", plain(url) or "none", _URL_HINT)
     if key.standby_url and url_parts(key.standby_url) == url_parts(key.main_url):
         yield Refused(what, "must have two servers as main and standby", "one URL for both", _URL_HINT)
 
@@ -140,7 +140,7 @@ def _by_project(text: str) -> int:
 
 
 def _told(left: str, right: str) -> tuple[str, str]:
-    return printable(left) or "none", printable(right) or "none"
+    return plain(left) or "none", plain(right) or "none"
 
 
 def _masked(left: object, right: object) -> tuple[str, str]:
@@ -152,7 +152,7 @@ def _masked(left: object, right: object) -> tuple[str, str]:
 
 def _fields(data: bytes, what: str) -> dict[str, object]:
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=unique_names, parse_constant=_no_number)
     except (ValueError, RecursionError):
         raise Refused(what, "must hold a JSON object in UTF-8, each name once", "something else", _KEY_HINT) from None
     if not isinstance(value, dict):
@@ -160,10 +160,8 @@ def _fields(data: bytes, what: str) -> dict[str, object]:
     return value
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    if len(dict(pairs)) != len(pairs):
-        raise ValueError
-    return dict(pairs)
+def _no_number(name: str) -> None:
+    raise ValueError(name)  # NaN, which is no JSON and equals no other
 
 
 def _text(fields: dict[str, object], key: str, what: str) -> str:

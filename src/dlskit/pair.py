@@ -55,13 +55,16 @@ def compare(pair: Pair) -> dict[str, Any]:
     """What is wrong with a pair, as texts.
 
     Returns {problems: what must be mended before anything is changed, findings: what an installed pair does wrong,
-    checked: which part of a pair was checked, in words}.
+    parts: those of them that its servers do wrong, whatever their releases, checked: which part of a pair was checked,
+    in words}.
     """
     problems = list(incomplete(pair) or differences(pair))
-    findings = list(faults(pair)) if pair.own.look.get("pair") else []
+    parts = list(faults(pair)) if pair.own.look.get("pair") else []
+    findings = [*other_release(pair), *parts] if pair.own.look.get("pair") else []
     beside = "compared with {}" if pair.other.look else "but {} was not asked"
     checked = f"as {pair.mode} of its pair, {beside.format(pair.other.name or 'the other host')}"
-    return {"problems": list(map(str, problems)), "findings": list(map(str, findings)), "checked": checked}
+    found = {"problems": problems, "findings": findings, "parts": parts}
+    return {**{name: list(map(str, each)) for name, each in found.items()}, "checked": checked}
 
 
 def incomplete(pair: Pair) -> list[Problem]:
@@ -102,15 +105,20 @@ def differences(pair: Pair) -> Iterator[Problem]:
             yield Problem("clock", rule, f"{ahead:+.1f} s", "synchronize both clocks, for example with chrony")
 
 
-def faults(pair: Pair) -> Iterator[Problem]:
-    """What an installed pair does wrong, seen from this host."""
-    own, other, seen = pair.own.look, pair.other.look, pair.own.look["pair"]
+def other_release(pair: Pair) -> Iterator[Problem]:
+    """Whether the two hosts of an installed pair have different releases."""
+    own, other = pair.own.look, pair.other.look
     release = own["current"] or "none"
     if other and other["current"] != own["current"]:
         got = f"{release}, and {other['current'] or 'none'} on {pair.other.name}"
         yield Problem(
-            "release", "must be the same on both hosts of a pair", got, "run the install playbook on both hosts"
+            "release", "must be the same on both hosts of a pair", got, "run the playbook upgrade on both hosts"
         )
+
+
+def faults(pair: Pair) -> Iterator[Problem]:
+    """What the servers of an installed pair do wrong, seen from this host."""
+    other, seen = pair.other.look, pair.own.look["pair"]
     wanted = ["self", pair.urls[1]] if pair.mode == "main" else [pair.urls[0], "self"]
     if seen["servers"] != wanted:
         rule = f"must mirror that of the pair's other host and name this one as its {pair.mode}"

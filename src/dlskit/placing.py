@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -71,12 +72,15 @@ def wanted(hosts: Mapping[str, Any]) -> Iterator[Wanted]:
 def read(one: Wanted, content: str | None) -> license_file.LicenseFile:
     """What a file says. Raises Refused for one that could not be read, or is no license file."""
     if content is None:
+        hint = "name a license file on the control node"
         try:
-            Path(one.path).expanduser().stat()
-        except OSError as error:
-            hint = "name a license file on the control node"
-            raise Refused(str(one), "must be a readable file", error.strerror, hint) from None
-        hint = "where it is in Ansible Vault, give --ask-vault-pass or --vault-password-file"
+            mode = Path(one.path).expanduser().stat().st_mode
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: of ~ and a user that there is not
+            got = getattr(error, "strerror", None) or error
+            raise Refused(str(one), "must be a readable file", got, hint) from None
+        if not stat.S_ISREG(mode):
+            raise Refused(str(one), "must be a file", "a folder or device", hint)
+        hint = "where it is in Ansible Vault, give its password with --ask-vault-pass or --vault-password-file"
         raise Refused(str(one), "must be a file that Ansible can read or decrypt", "nothing", hint)
     data = content.encode("utf-8", "surrogateescape")  # so Ansible reads what is not UTF-8
     if len(data) > license_file.LARGEST:

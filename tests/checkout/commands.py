@@ -1,7 +1,9 @@
 """demo, test and bench: what their options are. The work is in modules that are imported when a command runs."""
 
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -40,14 +42,15 @@ def demo(down: bool, containers: bool) -> None:
     metavar="IMAGE",
     help="Run the scenarios with their servers on this image of the lab; repeatable, or `all`.",
 )
-def test(with_engine: bool, fast: bool, expression: str, only: tuple[str, ...], platforms: tuple[str, ...]) -> None:
+@click.option("--full", is_flag=True, help="Every fault at every step and system call: see docs/faults.md.")
+def test(full: bool, **options: Any) -> None:
     """Run every test that this machine can run, and say what was skipped and why."""
     need_development_packages()
     from tests.checkout import suite  # noqa: PLC0415
 
-    raise SystemExit(
-        suite.run(with_engine=with_engine, fast=fast, expression=expression, only=only, platforms=platforms)
-    )
+    if full:
+        os.environ[suite.FULL] = "1"
+    raise SystemExit(suite.run(**options))
 
 
 @click.group()

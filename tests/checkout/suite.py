@@ -22,6 +22,7 @@ from tests.checkout.paths import CACHE, ROOT
 from tests.lab import engine, images
 
 LOGS = CACHE / "test"
+FULL = "DLS_FULL"  # the variable that tells tests/faults to leave nothing out
 MOLECULE_CONFIG = ROOT / ".config" / "molecule" / "config.yml"
 
 
@@ -87,6 +88,7 @@ def _steps(expression: str, platforms: Sequence[str] = ()) -> list[Step]:
         Step("lint", _lint),
         Step("pytest", lambda: _pytest("fast", "not slow", expression)),
         Step("pytest-slow", lambda: _pytest("slow", "slow", expression), slow=True),
+        Step("faults", partial(_faults, platforms), engine=True, slow=True),
         Step("collection", lambda: _passed(collection.check), slow=True),
         *(Step(f"molecule-{name}", partial(_molecule, name, platforms), engine=True, slow=True) for name in scenarios),
     ]
@@ -146,12 +148,28 @@ def _molecule(scenario: str, platforms: Sequence[str]) -> Counts:
 
 
 def _pytest(name: str, marks: str, expression: str) -> Counts:
+    return _run_pytest(name, ["-m", marks, *(["-k", expression] if expression else [])])
+
+
+def _faults(platforms: Sequence[str]) -> Counts:
+    """Run the fault harness on a lab host, once for each platform, and write its table when nothing was left out."""
+    counts = Counts()
+    for platform in platforms or [""]:
+        name = "faults" + (f"-{platform}" if platform else "")
+        words = ["-m", "slow", str(ROOT / "tests/faults/test_lab.py")]
+        counts.add(_run_pytest(name, words, {images.PLATFORM: platform} if platform else {}))
+    if FULL in os.environ and not counts.failed:
+        from tests.faults import table  # noqa: PLC0415 - only here
+
+        table.main()
+    return counts
+
+
+def _run_pytest(name: str, words: Sequence[str], environment: Mapping[str, str] = {}) -> Counts:
     report = LOGS / f"pytest-{name}.xml"
     report.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "-q", "-m", marks, f"--junitxml={report}"]
-    code = subprocess.run(
-        [*command, *(["-k", expression] if expression else [])], cwd=ROOT, env=_environment(), check=False
-    ).returncode
+    command = [sys.executable, "-m", "pytest", "-q", *words, f"--junitxml={report}"]
+    code = subprocess.run(command, cwd=ROOT, env={**_environment(), **environment}, check=False).returncode
     counts = read_junit(report) if report.exists() else Counts()
     if code not in (0, 5) and not counts.failed:  # 5: no test has these marks
         counts.failed += 1

@@ -168,6 +168,12 @@ def test_name_that_could_harm_is_refused(name: str, home: Site) -> None:
     assert list(folder(home).iterdir()) == []
 
 
+def test_nothing_is_placed_where_one_of_several_is_refused(home: Site) -> None:
+    with pytest.raises(Refused):
+        place(home, wanted(), wanted("b.lic", sha256="0" * 64))
+    assert list(folder(home).iterdir()) == []
+
+
 def test_content_that_is_not_what_was_checked_is_refused(home: Site) -> None:
     with pytest.raises(Refused, match="must arrive as it was checked") as caught:
         place(home, wanted(sha256="0" * 64))

@@ -551,3 +551,9 @@ def test_host_of_a_pair_that_has_lost_its_mode_is_refused(spec: dict[str, Any]) 
     spec["values"]["dls_server_standby_url"] = "https://b.example/dls/"
     (text,) = texts(spec)
     assert text.startswith("dls_server_mode: must be main or standby where dls_server_main_url is set, got standalone")
+
+
+@pytest.mark.parametrize("short", ["backup_dir", "data_dir", "config_dir"])
+def test_folders_outlive_the_releases(spec: dict[str, Any], short: str) -> None:
+    spec["values"][f"dls_server_{short}"] = spec["values"]["dls_server_home"] + "/kit/backups"
+    assert any(text.startswith(f"dls_server_{short}: must not be inside dls_server_home") for text in texts(spec))

@@ -12,7 +12,7 @@ import pytest
 
 from dlsctl.identity import identity
 from dlsctl.store import MANIFEST, Policy, digest_of, pack_facts, prunable, prune
-from tests.dlsctl.conftest import Site
+from tests.dlsctl.conftest import LINE, Site
 
 NOW = time.time()
 EVERY = Policy(keep=1, keep_days=0, min_age_hours=0)
@@ -30,7 +30,9 @@ def add(site: Site, days: float, name: str = "", machine: str | None = None) -> 
         "format": 1,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", made),
         "identity": {"machine_id_sha256": machine or identity()["machine_id_sha256"]},
-        "sections": {},
+        "sections": {"release": [], "kit": [], "licenses": []},
+        **{"version": "2.4.11", "archive_sha256": "0" * 64, "line": LINE, "networks": ["localhost"]},
+        **{"host": "host", "reason": "by hand", "method": "stopped", "outage": 0},
         "pack": dict(pack_facts(str(pack)), compression="gzip", encryption=None),
     }
     (folder / MANIFEST).write_text(json.dumps(manifest | {"digest": digest_of(manifest)}))

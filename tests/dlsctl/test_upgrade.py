@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from dlsctl.host import wait_until
 from dlsctl.journal import locked
 from dlsctl.problems import EXIT_BLOCKED, EXIT_REFUSED, EXIT_UNHEALTHY, Problem
 from dlsctl.processes import is_running, server_age
@@ -270,6 +271,22 @@ def test_upgrade_after_a_rollback_keeps_the_tree_that_was_there(running: Site) -
     assert (kept / "since.dat").read_text() == "written since"
 
 
+@pytest.mark.slow
+def test_rollback_does_not_go_to_a_release_that_was_left_by_one(running: Site) -> None:
+    running.call("upgrade", *words(running), "--acknowledge")
+    running.call("upgrade", *words(running, "2.4.13"), "--acknowledge")
+    running.call("rollback")
+    assert running.ask("version")["version"] == "2.4.12"
+    running.call("rollback", "--undo")
+    assert running.ask("version")["version"] == "2.4.13"
+    running.call("rollback")
+    running.call("rollback")
+    assert running.ask("version")["version"] == "2.4.11"
+    assert "must have the release before the last upgrade" in running.call("rollback", check=False).stderr
+    running.call("rollback", "--undo")
+    assert "must come right after a rollback" in running.call("rollback", "--undo", check=False).stderr
+
+
 def test_rollback_without_an_upgrade_before_is_refused(running: Site) -> None:
     done = running.call("rollback", check=False)
     assert (done.returncode, "restore a backup instead" in done.stderr) == (EXIT_REFUSED, True)
@@ -302,7 +319,8 @@ def test_releases_and_archives_that_nothing_needs_are_removed(running: Site) -> 
 def test_work_goes_on_when_whoever_asked_for_it_is_gone(running: Site, number: signal.Signals) -> None:
     command = [sys.executable, str(program()), "upgrade", "--config", str(running.config), *words(running)]
     asking = subprocess.Popen([*command, "--acknowledge"], start_new_session=True, stdout=subprocess.PIPE)
-    time.sleep(0.6)
+    journal = running.home / "kit/journal.json"
+    assert wait_until(journal.exists, 20)
     asking.send_signal(number)
     asking.wait(10)
     done = running.call("outcome", "--wait=20")

@@ -25,6 +25,18 @@ def test_systemd_finds_nothing_wrong_with_the_unit(host: Host, expected: Expecte
     assert properties["NeedDaemonReload"] == "no"
 
 
+def test_backups_are_made_by_a_timer_only_where_they_are_scheduled(host: Host, expected: Expected) -> None:
+    name = f"{expected['service_name']}-backup"
+    units = [host.file(f"/etc/systemd/system/{name}.{kind}") for kind in ("service", "timer")]
+    scheduled = "backup_schedule" in expected
+    assert [unit.exists for unit in units] == [scheduled, scheduled]
+    timer = host.service(f"{name}.timer")
+    assert (timer.is_running, timer.is_enabled) == (scheduled, scheduled)
+    if scheduled:
+        assert host.run(f"systemd-analyze verify {units[1].path}").stderr == ""
+        assert host.service(f"{name}.service").systemd_properties["Result"] == "success"
+
+
 def test_the_portal_answers(host: Host, expected: Expected) -> None:
     script = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=10).status)"
     url = f"http://127.0.0.1:{expected['port']}/page/index.html"

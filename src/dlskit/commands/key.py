@@ -160,17 +160,17 @@ def as_dict(key: LicenseKey) -> dict[str, Any]:
 
 def rows(key: LicenseKey, calls: list[str], notes: list[str]) -> dict[str, str]:
     """Return what is shown of a license key to a person, by label."""
-    from dlskit.files import printable  # noqa: PLC0415
+    from dlskit.files import plain, printable  # noqa: PLC0415
 
     lines = {
         "organization": printable(key.organization) or "none",
         "handshake code": printable(key.handshake_code) or "none",
-        "main server": printable(key.main_url) or "none",
-        "standby server": printable(key.standby_url) or "none",
+        "main server": plain(key.main_url) or "none",
+        "standby server": plain(key.standby_url) or "none",
         "session password": "set, not shown" if key.session_password else "none",
     }
     if key.unknown:
         lines["other fields"] = ", ".join(printable(name) for name in key.unknown)
-    in_order = [f"{number}. {printable(url)}" for number, url in enumerate(calls, 1)]
+    in_order = [f"{number}. {plain(url)}" for number, url in enumerate(calls, 1)]
     lines["clients call"] = "\n".join(in_order) or "the vendor's public servers"
     return lines | ({"notes": "\n".join(notes)} if notes else {})

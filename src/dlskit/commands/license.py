@@ -27,7 +27,7 @@ def size_option(command: F) -> F:
     """Add the option that raises or lowers what a license file may grow to, passed to the command as `max_size`."""
     return click.option(
         "--max-size",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, 1 << 20),
         default=1024,
         show_default=True,
         metavar="KIB",
@@ -144,7 +144,7 @@ def request_command(  # noqa: PLR0913 - one parameter an option
 def verify_request_command(files: tuple[str, ...], key: str, as_json: bool) -> None:
     """Check that the sheets FILE are as they were signed; the signature of each is beside it, in FILE.minisig."""
     from dlskit import minisign  # noqa: PLC0415
-    from dlskit.activation import LARGEST  # noqa: PLC0415
+    from dlskit.activation import LARGEST, check_name  # noqa: PLC0415
     from dlskit.files import printable, read_file  # noqa: PLC0415
 
     trusted = public_key(key)
@@ -153,6 +153,7 @@ def verify_request_command(files: tuple[str, ...], key: str, as_json: bool) -> N
         sheet = read_file(path, LARGEST, "give the path of a signed sheet")
         signature = read_file(path + minisign.SUFFIX, minisign.LARGEST, minisign.SIGNATURE_HINT)
         comment = minisign.verify(sheet, signature, trusted, printable(path))
+        check_name(path, comment)
         answer.append({"file": path, "key": str(trusted), "comment": comment})
     if as_json:
         click.echo(json.dumps({"signed": answer}))
@@ -184,7 +185,7 @@ def as_dict(file: LicenseFile) -> dict[str, Any]:
 
 def rows(file: LicenseFile) -> dict[str, str]:
     """Return what is shown of a license file to a person, by label."""
-    from dlskit.files import printable  # noqa: PLC0415
+    from dlskit.files import escaped, printable  # noqa: PLC0415
 
     lines = {
         "file": printable(file.path),
@@ -197,5 +198,5 @@ def rows(file: LicenseFile) -> dict[str, str]:
         "dates": ", ".join(file.dates) or "none found",
     }
     if file.unknown:
-        lines["other lines"] = "\n".join(printable(f"{key}: {value}") for key, value in file.unknown)
-    return lines | {"items": "\n".join(printable(line.rstrip("\r")) for line in file.items.split("\n"))}
+        lines["other lines"] = "\n".join(escaped(f"{key}: {value}") for key, value in file.unknown)
+    return lines | {"items": "\n".join(escaped(line.rstrip("\r")) for line in file.items.split("\n"))}

@@ -5,12 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dlskit.commands import json_option
+
+if TYPE_CHECKING:
+    import ssl
 
 
 @click.command("probe")
@@ -43,14 +48,12 @@ def probe(main_url: str, standby_url: str | None, as_json: bool, **options: Any)
     TLS, the answer to a client, what a web page may read, and that neither the admin portal nor the server's own ports
     are reached. Exit code 0 if nothing failed, 4 if something did. Nothing is logged in, and no license is used.
     """
-    import ssl  # noqa: PLC0415
-
     from dlsctl.problems import EXIT_OK, EXIT_UNHEALTHY  # noqa: PLC0415
     from dlskit.probe import http  # noqa: PLC0415
     from dlskit.probe import sdk as vendor  # noqa: PLC0415
 
     settings = http.Settings(
-        trust=lambda: ssl.create_default_context(cafile=options["ca_file"]),
+        trust=trusting(options["ca_file"]),
         timeout=options["timeout"],
         warn_days=options["warn_days"],
         origin=options["origin"],
@@ -70,6 +73,25 @@ def probe(main_url: str, standby_url: str | None, as_json: bool, **options: Any)
     if as_json:
         click.echo(json.dumps({"ok": not failed, "findings": [dataclasses.asdict(finding) for finding in findings]}))
     return EXIT_UNHEALTHY if failed else EXIT_OK
+
+
+def trusting(file: str | None) -> Callable[[], ssl.SSLContext]:
+    """What makes the TLS context that checks certificates: by the authorities in a file, or by the system's."""
+    import ssl  # noqa: PLC0415
+    from pathlib import Path  # noqa: PLC0415
+
+    from dlsctl.problems import Refused, words_of  # noqa: PLC0415
+
+    make = partial(ssl.create_default_context, cafile=file)
+    if file:
+        rule, hint = "must be a file with certificates in PEM", "give the certificate of your own authority"
+        if not Path(file).is_file():  # opening a named pipe would wait for ever
+            raise Refused("--ca-file", rule, "a device", hint)
+        try:
+            make()
+        except OSError as error:
+            raise Refused("--ca-file", rule, words_of(error), hint) from None
+    return make
 
 
 def own_ports() -> tuple[int, ...]:

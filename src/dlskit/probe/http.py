@@ -200,7 +200,8 @@ def _origin_fault(got: Exchange, origin: str) -> str:
     if len(values) > 1:
         return f"Access-Control-Allow-Origin comes {len(values)} times, which browsers refuse: does the proxy add one?"
     if values not in (["*"], [origin]):
-        return f"Access-Control-Allow-Origin is {', '.join(values) or 'not there'}, a page of {origin} may not read it"
+        said = one_line(", ".join(values)[:200]) or "not there"
+        return f"Access-Control-Allow-Origin is {said}, a page of {origin} may not read it"
     return ""
 
 
@@ -209,6 +210,8 @@ def check_portal(server: Server) -> tuple[str, str]:
     got = server.ask(server.path + server.settings.health_path)
     if not got.status:
         return WARNING, f"not known: no answer ({got.reason})"
+    if 300 <= got.status < 400 and not server.settings.portal_expected:
+        return WARNING, f"not known: a redirect ({got.status}), which is not followed"
     is_open = 200 <= got.status < 300
     if is_open == server.settings.portal_expected:
         return OK, "reached, as expected" if is_open else f"not reached ({got.status})"
@@ -222,5 +225,5 @@ def check_port(server: Server, port: int) -> tuple[str, str]:
             return FAILED, "reached from this machine, past the proxy"
     except socket.gaierror as error:
         return WARNING, f"not known: {words_of(error)}"
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a name that cannot be
         return OK, f"not reached ({words_of(error)})"

@@ -36,7 +36,9 @@ class Said(NamedTuple):
 def require(python: str) -> None:
     """Raise Problem unless the Python at path `python` has the SDK."""
     try:
-        run = subprocess.run([python, "-c", "import dbr"], capture_output=True, text=True, check=False, timeout=60)
+        run = subprocess.run(
+            [python, "-c", "import dbr"], capture_output=True, text=True, errors="replace", check=False, timeout=60
+        )
         got = "" if run.returncode == 0 else (run.stderr.strip().splitlines() or ["a crash"])[-1]
     except (OSError, subprocess.TimeoutExpired) as error:
         got = str(error)
@@ -62,6 +64,7 @@ def start(python: str, key: str) -> Said:
                 env=environment | {"HOME": home},
                 capture_output=True,
                 text=True,
+                errors="replace",
                 timeout=SECONDS,
                 check=False,
             )

@@ -1,0 +1,178 @@
+"""Every verb that changes state, struck by every fault right before a system call, and run again.
+
+By default one call of each step is struck at, in a full run (`./dls test --full`, or DLS_FULL=1) every call. The
+server is simulated here, so what counts is what dlsctl does to files; tests/faults/test_lab.py has real servers.
+"""
+
+import os
+import time
+import traceback
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.dlsctl.conftest import Site
+from tests.faults import table
+from tests.faults.calls import BROKEN, ENDED, FAILED, FAULTS, NOT_STRUCK, WORDS, Fault, Struck, in_child
+from tests.faults.cases import CALLS, FULL
+from tests.faults.verbs import NEW, OLD, VERBS, Host, Verb, act_start, check_backups, check_old_tree
+from tests.faults.world import World, put_in_place
+
+
+@pytest.fixture
+def host(site: Site, monkeypatch: pytest.MonkeyPatch) -> Host:
+    world = World(site.root / "world")
+    put_in_place(world, monkeypatch)
+    (site.root / "pristine").mkdir()
+    made = Host(site, world, site.root / "pristine")
+    for version in (OLD, NEW):
+        made.archive(version)
+    return made
+
+
+def sample(steps: list[str]) -> Iterator[int]:
+    """The calls to strike at, counted from 1: all of them, or one in the middle of each run of the same step."""
+    if FULL:
+        yield from range(1, len(steps) + 1)
+        return
+    begun = 0
+    for number, step in enumerate([*steps[1:], ""], start=1):
+        if step != steps[begun]:
+            yield (begun + number + 1) // 2
+            begun = number
+
+
+@pytest.fixture(scope="module", autouse=True)
+def rows() -> Iterator[dict[table.Key, str]]:
+    """The rows that this run gives; kept when it ends."""
+    found: dict[table.Key, str] = {}
+    yield found
+    table.keep(found)
+
+
+QUICK = ("SIGKILL",)
+STRIKES = [
+    pytest.param(verb, fault, marks=[] if fault.name in QUICK else pytest.mark.slow, id=f"{verb.name}-{fault.name}")
+    for verb in VERBS.values()
+    for fault in FAULTS
+]
+
+
+@pytest.mark.parametrize(("verb", "fault"), STRIKES)
+def test_invariants_6_10_14_15_20_hold_whatever_call_a_fault_strikes_at(
+    host: Host, verb: Verb, fault: Fault, rows: dict[table.Key, str]
+) -> None:
+    steps = calls_of(host, verb)
+    assert set(verb.steps) <= set(steps)
+    broken, sides = [], defaultdict[str, Counter[str]](Counter)
+    for number in sample(steps):
+        host.reset()
+        struck, _ = in_child(host.world, host.journal, lambda: verb.act(host), fault, number)
+        if struck.code == NOT_STRUCK:
+            break
+        try:
+            sides[struck.step][strike_and_run_again(host, verb, fault, struck, number)] += 1
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            at = f"call {number}, {struck.step}, {WORDS.get(struck.code)} before {struck.call}"
+            told = f"{type(error).__name__} {error} ({where.filename}:{where.lineno} {where.line})"
+            broken.append(f"{at}: {told}\n{struck.text[-1500:]}")
+    assert not broken, f"{len(broken)} of {len(steps)}\n" + "\n".join(broken[:8])
+    for step, outcomes in sides.items():
+        told = ", ".join(f"{side} {count}" for side, count in sorted(outcomes.items()))
+        rows[verb.name, step, fault.name, CALLS] = f"{outcomes.total()} calls: {told}"
+
+
+def calls_of(host: Host, verb: Verb) -> list[str]:
+    """Make the host ready, and return the step of each call that the verb makes when nothing goes wrong."""
+    verb.ready(host)
+    host.keep()
+    ended, steps = in_child(host.world, host.journal, lambda: verb.act(host))
+    assert ended.code == ENDED, ended.text
+    verb.check(host)
+    host.reset()
+    return steps
+
+
+def strike_and_run_again(host: Host, verb: Verb, fault: Fault, struck: Struck, number: int) -> str:
+    assert struck.code != BROKEN, struck.text
+    check_backups(host)
+    if verb.name in ("upgrade", "backup"):
+        check_old_tree(host)
+    if fault.power:
+        host.world.lose_power(host.inst)
+        host.world.write()
+    if struck.code in (ENDED, FAILED) and not host.journal.exists():
+        verb.check(host)
+    if number % 2 or struck.code == ENDED:
+        act_start(host)
+    else:
+        verb.act(host)
+    return verb.check(host)
+
+
+def test_invariant_20_two_restores_in_one_second_keep_both_trees_that_they_replace(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that jumps back comes to the same second again, too."""
+    verb = VERBS["restore"]
+    calls_of(host, verb)
+    now = time.gmtime()
+    monkeypatch.setattr(time, "gmtime", lambda *words: now)
+    verb.act(host)
+    host.world.write()
+    verb.act(host)
+    assert verb.check(host) == "new"
+    assert len(list((host.site.home / "releases").glob(".replaced-*"))) == 2
+
+
+@pytest.mark.parametrize("at", ["stop", "start", "save"])
+def test_invariant_15_rollback_that_was_killed_and_is_run_again_is_made_once(host: Host, at: str) -> None:
+    verb = VERBS["rollback"]
+    steps = calls_of(host, verb)
+    last = len(steps) - steps[::-1].index(at)
+    in_child(host.world, host.journal, lambda: verb.act(host), FAULTS[0], last)
+    verb.act(host)
+    assert verb.check(host) == "new"
+
+
+def test_invariant_20_power_lost_right_after_the_switch_costs_no_write_to_the_new_release(host: Host) -> None:
+    """The new release starts with the host; clients write to it before anybody runs dlsctl."""
+    verb = VERBS["upgrade"]
+    steps = calls_of(host, verb)
+    last = len(steps) - steps[::-1].index("switch")
+    in_child(host.world, host.journal, lambda: verb.act(host), FAULTS[1], last)
+    host.world.lose_power(host.inst)
+    host.world.write()
+    act_start(host)
+    assert verb.check(host) == "new"
+    assert len(host.world.writes) == len(host.world.stored(host.new_release))
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+def test_invariant_15_what_gets_a_name_that_counts_was_flushed_before(
+    host: Host, verb: Verb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No test here can take the power from a disk; but the order of flushes and renames can be watched."""
+    calls_of(host, verb)
+    flushed: set[int] = set()
+    unflushed: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def watched_fsync(handle: int) -> None:
+        flushed.add(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    def watched_rename(source: str, target: str) -> None:
+        path = Path(source)
+        new = [path, *path.rglob("*")] if ".replaced" not in target and not path.is_symlink() else []
+        unflushed.extend(str(each) for each in new if each.is_file() and each.stat().st_ino not in flushed)
+        unflushed.extend(f"{each}/" for each in new if each.is_dir() and each.stat().st_ino not in flushed)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "rename", watched_rename)
+    verb.act(host)
+    assert unflushed == []

@@ -1,0 +1,270 @@
+"""The verbs that faults are injected into: how a host is made ready for each, what it does, and what must hold after.
+
+A further verb, such as adopt, is one more entry of VERBS: `ready` prepares a host once, `act` runs the verb.
+"""
+
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dlsctl.backup import back_up
+from dlsctl.installation import Installation
+from dlsctl.journal import locked
+from dlsctl.restore import Wish, restore
+from dlsctl.service import start, wait_healthy
+from dlsctl.state import state
+from dlsctl.store import backups, check
+from dlsctl.upgrade import Order, roll_back, upgrade, upgrades
+from tests.dlsctl import tiny
+from tests.dlsctl.conftest import LINE, Site
+from tests.dlsctl.test_backup import tree
+from tests.faults.world import World
+
+OLD, NEW = "2.4.11", "2.4.12"
+STATE = {("added", "data"), ("added", "data/store.log"), ("added", "licence.dat"), ("removed", "dls.json.sample")}
+
+
+@dataclass
+class Host:
+    """A site with its world, and what was true of it when it was ready."""
+
+    site: Site
+    world: World
+    pristine: Path
+    store: dict[str, Any] = field(default_factory=dict)
+    old_tree: dict[str, Any] = field(default_factory=dict)
+    saved_as: str = ""  # the name of the backup that a restore is of
+    saved: list[int] = field(default_factory=list)  # writes that are in the newest backup of the pristine host
+
+    @property
+    def inst(self) -> Installation:
+        return self.site.installation
+
+    @property
+    def journal(self) -> Path:
+        return self.site.home / "kit/journal.json"
+
+    @property
+    def new_release(self) -> Path:
+        return self.site.home / "releases" / NEW
+
+    @property
+    def parts(self) -> list[str]:
+        return ["opt", "backups", "lib", "etc", "world"]
+
+    def keep(self) -> None:
+        """Keep everything as it is now, for `reset`."""
+        for part in self.parts:
+            copy(self.site.root / part, self.pristine / part)
+        self.store = tree(self.site.root / "backups")
+        self.old_tree = vendor_and_state(self.site.release)
+
+    def reset(self) -> None:
+        for part in self.parts:
+            shutil.rmtree(self.site.root / part)
+            copy(self.pristine / part, self.site.root / part)
+        acknowledged = self.world.folder / "acknowledged"  # the trees have other inodes now
+        acknowledged.unlink(missing_ok=True)
+        current = Path(self.inst.current_link).resolve()
+        for number in self.world.stored(current):
+            with acknowledged.open("a") as stream:
+                stream.write(f"{number} {current.stat().st_ino}\n")
+
+    def archive(self, version: str) -> Path:
+        return tiny.build(self.site.root, version)
+
+
+def copy(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, symlinks=True)
+
+
+def vendor_and_state(release: Path) -> dict[str, Any]:
+    """Everything of a release but what its running server writes."""
+    found = tree(release)
+    for path in ("data", "data/store.log"):
+        found.pop(path, None)
+    return found
+
+
+# --- Ready ---
+
+
+def ready_running(host: Host) -> None:
+    """OLD runs, has state of every kind, and a backup; clients have written since."""
+    site = host.site
+    site.install()
+    assert site.apply() == 0
+    (site.release / "licence.dat").write_text("precious")
+    (site.release / "dls.json.sample").unlink()
+    for _ in range(3):
+        host.world.write()
+    with locked(host.inst):
+        host.saved_as = back_up(host.inst).name
+    host.saved = host.world.stored(site.release)
+    for _ in range(2):
+        host.world.write()
+
+
+def ready_changed(host: Host) -> None:
+    """As ready_running, and the licence has changed since the backup: for a restore of it."""
+    ready_running(host)
+    (host.site.release / "licence.dat").write_text("newer")
+
+
+def ready_upgraded(host: Host) -> None:
+    """NEW runs, upgraded from OLD; clients have written to it since."""
+    ready_running(host)
+    act_upgrade(host)
+    host.saved = host.world.stored(host.site.release)
+    for _ in range(2):
+        host.world.write()
+
+
+# --- Act ---
+
+
+def act_backup(host: Host) -> None:
+    with locked(host.inst):
+        back_up(host.inst)
+
+
+def act_restore(host: Host) -> None:
+    with locked(host.inst):
+        restore(host.inst, Wish(backup=host.saved_as, replace=True))
+
+
+def act_upgrade(host: Host) -> None:
+    archive = host.site.root / f"dynamsoft_dls-linux_x64-v{NEW}.tar.gz"
+    with locked(host.inst):
+        upgrade(host.inst, Order(str(archive), tiny.sha256(archive), NEW, LINE, acknowledged=True))
+
+
+def act_rollback(host: Host) -> None:
+    with locked(host.inst):
+        roll_back(host.inst)
+
+
+def act_start(host: Host) -> None:
+    """Any other command that takes the lock: it finishes or undoes what a killed run has left."""
+    with locked(host.inst):
+        start(host.inst)
+        wait_healthy(host.inst)
+
+
+# --- Check ---
+
+
+def check_whole(host: Host) -> str:
+    """Invariants 6, 10, 14, 15 and 20, of any verb; returns whether the host is on the `old` or the `new` side."""
+    world, inst, home = host.world, host.inst, host.site.home
+    assert not host.journal.exists(), "15: nothing is left half done"
+    current = home / "releases" / str(inst.current_version())
+    assert world.tree == current, f"15: the server of the release in use runs, got {world.tree}"
+    found = {(entry["change"], entry["path"]) for entry in state(inst, fresh=True)}
+    assert found == STATE, "15: all vendor files are of one release, and all state is there"
+    check_writes_kept(host)
+    check_backups(host)
+    leftovers = [path.name for path in (home / "kit").glob("copy-*")] + list((home / "releases").glob(".next"))
+    assert leftovers == [], "15: nothing is left half done"
+    assert set(inst.installed()) == {path.name for path in (home / "releases").glob("[0-9]*")}
+    assert {path.stem for path in (home / "kit/releases").glob("*.json")} == set(inst.installed())
+    return current.name
+
+
+def check_writes_kept(host: Host) -> None:
+    """20: each acknowledged write is in the tree that took it, and that tree is still there, in use or put aside."""
+    trees = {path.stat().st_ino: path for path in (host.site.home / "releases").iterdir() if path.is_dir()}
+    for write in host.world.writes:
+        assert write.tree in trees, f"20: the tree that took write {write.number} is kept"
+        assert write.number in host.world.stored(trees[write.tree]), f"20: write {write.number} is kept"
+
+
+def check_backups(host: Host) -> None:
+    """6: whatever is listed is complete; 10, 11: what was in the store is there as it was."""
+    folder = host.site.root / "backups"
+    for backup in backups(host.inst):
+        check(backup)
+    visible = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    assert visible == {backup.name for backup in backups(host.inst)}, "6: nothing half-made has a backup's name"
+    now = tree(folder)
+    assert {path: now.get(path) for path in host.store} == host.store, "10: nothing in the store is lost or changed"
+
+
+def check_old_tree(host: Host) -> None:
+    """14: the old release is as it was; of its state only what its own server wrote has changed."""
+    assert vendor_and_state(host.site.release) == host.old_tree
+
+
+def check_in_use(host: Host, *trees: Path, saved: Iterable[int] = ()) -> None:
+    """20, and 15: the store in use holds `saved`, and what these trees have taken, each once and in order; no more."""
+    inodes = {path.stat().st_ino for path in trees}
+    taken = {write.number for write in host.world.writes if write.tree in inodes}
+    stored = host.world.stored(Path(host.inst.current_link).resolve())
+    missing, foreign = taken.union(saved).difference(stored), set(stored).difference(taken, saved)
+    assert not missing, f"20: no write may be missing, but {len(missing)} are: {sorted(missing)}"
+    assert not foreign, f"15: never a mix of two states, but {sorted(foreign)} are of another"
+    assert stored == sorted(stored), "20: each write is there once, in order"
+
+
+def check_backup(host: Host) -> str:
+    check_whole(host)
+    check_old_tree(host)
+    check_in_use(host, host.site.release)
+    return "new backup" if len(backups(host.inst)) > 1 else "no backup"
+
+
+def check_upgrade(host: Host) -> str:
+    version = check_whole(host)
+    check_old_tree(host)
+    if version == OLD:
+        check_in_use(host, host.site.release)
+        return "old"
+    check_in_use(host, host.site.release, host.new_release)
+    done = upgrades(host.inst)[-1]
+    assert (done["old"], done["new"]) == (OLD, NEW)
+    saved = next(backup for backup in backups(host.inst) if backup.name == done["backup"])
+    assert saved.manifest["version"] == OLD
+    return "new"
+
+
+def check_restore(host: Host) -> str:
+    assert check_whole(host) == OLD
+    is_old = (host.site.release / "licence.dat").read_text() == "newer"
+    check_in_use(host, host.site.release, saved=() if is_old else host.saved)
+    return "old" if is_old else "new"
+
+
+def check_rollback(host: Host) -> str:
+    version = check_whole(host)
+    if version == NEW:
+        check_in_use(host, host.new_release)
+        return "old"
+    check_in_use(host, host.site.release, saved=host.saved)
+    done = upgrades(host.inst)[-1]
+    assert (done["old"], done["new"]) == (NEW, OLD)
+    return "new"
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb under test: `check` returns on which side of it the host is, `steps` are those that must be seen."""
+
+    name: str
+    ready: Callable[[Host], None]
+    act: Callable[[Host], None]
+    check: Callable[[Host], str]
+    steps: tuple[str, ...]
+
+
+SWITCH = ("stage", "stop", "place", "switch", "start", "save")
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb("backup", ready_running, act_backup, check_backup, ("begin", "copy", "start", "save", "remove")),
+        Verb("restore", ready_changed, act_restore, check_restore, SWITCH),
+        Verb("upgrade", ready_running, act_upgrade, check_upgrade, SWITCH),
+        Verb("rollback", ready_upgraded, act_rollback, check_rollback, ("stage", "stop", "start", "save")),
+    )
+}

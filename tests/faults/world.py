@@ -1,0 +1,136 @@
+"""A host whose server is simulated: dlsctl starts and stops it, and clients write to it at every system call of dlsctl.
+
+The server is a tree of a release that has been started. A write is a number in the tree's data/store.log; it counts as
+acknowledged once it is there, and is then noted outside the installation, with the tree (its inode) that took it.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlsctl.installation import Installation, Release
+from dlsctl.problems import Unhealthy
+from tests.dlsctl.replacing import replace
+
+# The calls that the world itself makes: never counted, never failing.
+_open, _write, _close, _stat = os.open, os.write, os.close, os.stat
+
+
+def append(path: Path, text: str) -> None:
+    handle = _open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    _write(handle, text.encode())
+    _close(handle)
+
+
+@dataclass(frozen=True)
+class Write:
+    """A client's write that was acknowledged: its number, and the inode of the tree that took it."""
+
+    number: int
+    tree: int
+
+
+class World:
+    """What is outside dlsctl. All of it is in a folder, so that it outlives a process that is killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(exist_ok=True)
+
+    # --- The server ---
+
+    @property
+    def _running(self) -> Path:
+        return self.folder / "running"
+
+    @property
+    def tree(self) -> Path | None:
+        """The tree that the server was started from, and is running."""
+        try:
+            return Path(os.readlink(self._running))  # noqa: PTH115 - the world is asked at every system call
+        except OSError:
+            return None
+
+    def sicken(self, *versions: str) -> None:
+        """Let the servers of these versions never get healthy."""
+        (self.folder / "sick").write_text(json.dumps(versions))
+
+    def is_sick(self, tree: Path) -> bool:
+        path = self.folder / "sick"
+        return path.exists() and any((tree / f"dls-{version}.jar").exists() for version in json.loads(path.read_text()))
+
+    def start(self, tree: Path) -> None:
+        """Start the server of a tree, as its start script would: one that is not whole does not start."""
+        if self.tree is None and (tree / "startup.sh").is_file() and list(tree.glob("dls-*.jar")):
+            temporary = self.folder / "running.new"
+            temporary.symlink_to(tree)
+            os.replace(temporary, self._running)  # noqa: PTH105 - see above
+            (tree / "data").mkdir(exist_ok=True)
+
+    def stop(self) -> bool:
+        was_running = self.tree is not None
+        self._running.unlink(missing_ok=True)
+        return was_running
+
+    def lose_power(self, inst: Installation) -> None:
+        """End everything; what supervises the server starts it again from where `current` points."""
+        self.stop()
+        self.start(Path(inst.current_link).resolve())
+
+    # --- Its clients ---
+
+    def write(self) -> None:
+        """A client's write, acknowledged; nothing where no server is running or the disk does not take it."""
+        tree = self.tree
+        if tree is None or self.is_sick(tree):
+            return
+        number = len(self.writes) + 1
+        append(tree / "data" / "store.log", f"{number}\n")
+        append(self.folder / "acknowledged", f"{number} {_stat(tree).st_ino}\n")
+
+    @property
+    def writes(self) -> list[Write]:
+        path = self.folder / "acknowledged"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [Write(*map(int, line.split())) for line in lines]
+
+    def stored(self, tree: Path) -> list[int]:
+        """The numbers in the store of a tree, in order."""
+        path = tree / "data" / "store.log"
+        return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def put_in_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let dlsctl of this process start and stop the world's server."""
+
+    def launch_process(inst: Installation, record: Release) -> None:
+        world.start(Path(inst.release_dir(record["version"])))
+
+    def portal_error(inst: Installation, *_: Any, **__: Any) -> str | None:
+        tree = world.tree
+        if tree is None:
+            return "Connection refused"
+        return "status 503" if world.is_sick(tree) else None
+
+    def wait_healthy(inst: Installation, *_: Any, **__: Any) -> float:
+        error = portal_error(inst)
+        if error:
+            raise Unhealthy("health", "must answer", error, "mend it")
+        return 0.0
+
+    parts: dict[str, Callable[..., Any]] = {
+        "launch_process": launch_process,
+        "server_processes": lambda inst: [1] if world.tree else [],
+        "portal_error": portal_error,
+        "wait_healthy": wait_healthy,
+        "stop": lambda inst: world.stop(),
+        "confirm_access": lambda inst: None,
+        "confirm_sight": lambda inst: None,
+    }
+    for name, part in parts.items():
+        replace(monkeypatch, name, part)
