@@ -259,9 +259,9 @@ def preflight(spec: Spec) -> Dict[str, Any]:
         problems += foreign_problems(spec, inst)
     if spec["entry"] == "main":
         problems += host_problems(spec, inst)
-    problems += step_problems(spec, inst, seen)
     if spec["entry"] == "adopt":
         problems += adoption_problems(spec, inst)
+    problems += step_problems(spec, inst, seen)
     if spec["entry"] == "uninstall" and spec["values"].get(spec["prefix"] + "uninstall_purge"):
         problems += purge_problems(spec, inst)
     if spec["entry"] == "verify":
