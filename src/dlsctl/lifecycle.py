@@ -289,7 +289,7 @@ def verb_adopt(options: argparse.Namespace) -> Answer:
         options.archive,
         options.sha256.replace("sha256:", ""),
         options.version,
-        json.loads(options.line),
+        line_of(options.line),
     )
     require_apart(Installation.load(options.config), order)  # before the lock makes folders, which may be inside it
     if options.check:
