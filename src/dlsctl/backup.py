@@ -147,7 +147,7 @@ def copy_part(entry: Entry, full: str, target: str) -> Optional[Entry]:
     if entry["kind"] in COPIED:
         make_parents(target, entry["path"])
         try:
-            entry = copy_entry(entry, full, target)
+            entry = copy_entry(entry, full, target, flush=False)  # the server waits, and the pack is flushed
         except FileNotFoundError:
             return None
     return named_owner(entry)

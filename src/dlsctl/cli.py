@@ -1,6 +1,7 @@
 """The command line."""
 
 import argparse
+import importlib
 import json
 import os
 import re
@@ -26,9 +27,7 @@ from dlsctl.installation import DEFAULT_CONFIG, Installation
 from dlsctl.journal import locked, unfinished_problems
 from dlsctl.launch import require_configured_ports, run_startup_script, server_argv, vendor_script
 from dlsctl.licenses import bind_licenses, forget_license, license_index, look_at_licenses, place_licenses
-from dlsctl.lifecycle import add_verbs
 from dlsctl.pair import STANDBY_REFUSES, confirm_part, own_client_answer, pair_role, servers_in_use
-from dlsctl.preflight import preflight
 from dlsctl.problems import (
     EXIT_DIFFERS,
     EXIT_FAILED,
@@ -49,12 +48,12 @@ from dlsctl.releases import install, pinned_archive
 from dlsctl.sandbox import hidden_labels, labels_in_sight, rehearse
 from dlsctl.service import portal_error, portal_url, start, stop, wait_healthy
 from dlsctl.state import state
-from dlsctl.uninstall import uninstall
 
 
 def main(arguments: Optional[Sequence[str]] = None, spec: Optional[Spec] = None) -> int:
     """Run the command line, by default that of this process; returns the exit code. `spec`: what an engine asks."""
-    options = parser().parse_args(arguments, argparse.Namespace(spec=spec))
+    words = sys.argv[1:] if arguments is None else arguments
+    options = parser(*words[:1]).parse_args(words, argparse.Namespace(spec=spec))
     if not getattr(options, "verb", None):
         parser().print_help()
         return EXIT_USAGE
@@ -103,7 +102,12 @@ def printable(text: str) -> str:
     return "\n".join(lines).encode(encoding, "backslashreplace").decode(encoding)
 
 
-def parser() -> argparse.ArgumentParser:
+# Asked for often, or while a server is started: for these, the modules of all other verbs are not even compiled.
+QUICK = ("status", "health", "state", "version", "run", "filter")
+
+
+def parser(word: str = "") -> argparse.ArgumentParser:
+    """The command line's parser; that of a QUICK `word` need not know the verbs of the life cycle."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--config",
@@ -165,7 +169,8 @@ def parser() -> argparse.ArgumentParser:
     verb(verb_filter, "keep the server's ports closed but to the allowed networks (for the supervisor)")
     entry = verb(verb_licenses, "list the licence files that were placed, and what is wrong with them")
     entry.add_argument("--forget", metavar="NAME", help="move a file that is no more needed to the history")
-    add_verbs(verb)
+    if word not in QUICK:
+        importlib.import_module("dlsctl.lifecycle").add_verbs(verb)
     verb(verb_run, "become the server, in the foreground (for the supervisor)")
     for function, text in (
         (verb_preflight, "check a host before an engine changes it"),
@@ -382,7 +387,7 @@ def verb_apply(options: argparse.Namespace) -> Answer:
 def verb_uninstall(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     with locked(inst):
-        saved = uninstall(inst, options.purge)
+        saved = importlib.import_module("dlsctl.uninstall").uninstall(inst, options.purge)
     return (
         EXIT_OK,
         {"changed": True, "saved": saved},
@@ -429,6 +434,6 @@ def verb_prepare(options: argparse.Namespace) -> Answer:
 
 
 def verb_preflight(options: argparse.Namespace) -> Answer:
-    answer = preflight(read_spec(options))
+    answer = importlib.import_module("dlsctl.preflight").preflight(read_spec(options))
     text = "\n".join(problem["text"] for problem in answer["problems"])
     return (EXIT_REFUSED if text else EXIT_OK), answer, text or "ready"

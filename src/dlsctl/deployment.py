@@ -25,7 +25,8 @@ def expected_content(item: Dict[str, Any]) -> Optional[bytes]:
 
 def own_program() -> bytes:
     """This program as the one file that it is on a host: a zip archive of its modules, the same bytes everywhere."""
-    importlib.import_module("dlsctl.cli")  # which needs every other module
+    for name in ("cli", "lifecycle", "preflight", "uninstall"):  # which need every other module
+        importlib.import_module("dlsctl." + name)
     names = sorted(name for name in sys.modules if name.split(".")[0] == "dlsctl")
     texts = {name.replace(".", "/") + ("/__init__.py" if name == "dlsctl" else ".py"): text_of(name) for name in names}
     texts["__main__.py"] = text_of("dlsctl.__main__")

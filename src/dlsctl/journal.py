@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import importlib
 import os
 import sys
 from typing import Any, Callable, Dict, Iterator, Optional
@@ -158,6 +159,9 @@ def recover(inst: Installation) -> Optional[str]:
             str(error).splitlines()[0],
             "look at the releases; remove the file if none is half done",
         ) from None
+    for module in ("lifecycle", "uninstall"):
+        if verb not in RECOVERIES:  # a verb that this run has no other need of
+            importlib.import_module("dlsctl." + module)
     if verb not in RECOVERIES:
         raise Blocked(path, "must be of a verb this dlsctl knows", one_line(verb), "run the newer dlsctl that wrote it")
     with blocking(inst, verb):

@@ -17,11 +17,11 @@ FICLONE = 0x40049409  # ioctl_ficlone(2): the copy shares its blocks with the or
 COPIED = ("file", "dir", "link")  # kinds of entries; sockets, pipes and devices are made anew by whoever needs them
 
 
-def copy_entry(entry: Entry, full: str, target: str) -> Entry:
+def copy_entry(entry: Entry, full: str, target: str, flush: bool = True) -> Entry:
     """Copy what can be opened as `full` to its path below `target`; returns the entry as it was copied.
 
     `target` must be a folder that only this user can enter: what is there already is replaced. Mode, owner and times
-    are set by `settle`, when everything is there.
+    are set by `settle`, when everything is there. Without `flush` the copy does not outlast a loss of power.
     """
     path = os.path.join(target, entry["path"])
     clear(path, keep_folder=entry["kind"] == "dir")
@@ -37,7 +37,8 @@ def copy_entry(entry: Entry, full: str, target: str) -> Entry:
             with contextlib.suppress(OSError):
                 fcntl.ioctl(copy.fileno(), FICLONE, source.fileno())
             sha256 = digest_of(copy) if os.fstat(copy.fileno()).st_size else copy_bytes(source, copy)
-            os.fsync(copy.fileno())
+            if flush:
+                os.fsync(copy.fileno())
         status = os.fstat(source.fileno())
     return dict(entry, sha256=sha256, size=os.stat(path).st_size, mtime_ns=status.st_mtime_ns)
 
