@@ -27,6 +27,7 @@ from dlsctl.switch import (
     come_up,
     go_back,
     go_on,
+    keep_record,
     make_staged_dir,
     name_aside,
     require_closed_configuration,
@@ -66,6 +67,7 @@ def upgrade(inst: Installation, order: Order) -> Dict[str, Any]:
         return {"changed": False, "old": old, "new": old}
     archive = require_upgradable(inst, old, order)
     facts = {"old": old, "new": order.version, "was_running": True, "aside": name_aside(inst, order.version)}
+    keep_record(inst, order.version)
     with journaled(inst, "upgrade", step=STAGE, policy=order.policy, **facts) as journal:
         make_staged_dir(inst)
         unpack_release(inst, order.archive, archive, order.line, staged_dir(inst))
