@@ -13,11 +13,27 @@ from pathlib import Path
 
 import pytest
 
+from dlsctl.problems import Unhealthy
+from dlsctl.state import state
+from tests.dlsctl import tiny
 from tests.dlsctl.conftest import Site
 from tests.faults import table
 from tests.faults.calls import BROKEN, ENDED, FAILED, FAULTS, NOT_STRUCK, WORDS, Fault, Struck, in_child
 from tests.faults.cases import CALLS, FULL
-from tests.faults.verbs import NEW, OLD, VERBS, Host, Verb, act_start, check_backups, check_old_tree
+from tests.faults.verbs import (
+    NEW,
+    OLD,
+    STATE,
+    VERBS,
+    Host,
+    Verb,
+    act_rollback,
+    act_start,
+    act_upgrade,
+    check_backups,
+    check_old_tree,
+    ready_upgraded,
+)
 from tests.faults.world import World, put_in_place
 
 
@@ -177,3 +193,27 @@ def test_invariant_15_what_gets_a_name_that_counts_was_flushed_before(
     monkeypatch.setattr(os, "rename", watched_rename)
     verb.act(host)
     assert unflushed == []
+
+
+@pytest.mark.parametrize("code", ["failed", "killed"])
+def test_invariant_15_release_that_stays_keeps_its_record_when_another_archive_of_it_fails(
+    host: Host, code: str
+) -> None:
+    """A version that is there already is upgraded to again, from an archive with another content."""
+    ready_upgraded(host)
+    act_rollback(host)
+    record = host.inst.release(NEW)
+    tiny.build(host.site.root, NEW, before="issued = 'anew'")
+    if code == "failed":
+        host.world.sicken(NEW)
+        with pytest.raises(Unhealthy):
+            act_upgrade(host)
+    else:
+        _, steps = in_child(host.world, host.journal, lambda: act_upgrade(host), FAULTS[0], 10**6)
+        act_rollback(host)
+        tiny.build(host.site.root, NEW, before="issued = 'once more'")
+        record = host.inst.release(NEW)
+        in_child(host.world, host.journal, lambda: act_upgrade(host), FAULTS[0], steps.index("place") + 1)
+        act_start(host)
+    assert host.inst.release(NEW) == record
+    assert {entry["path"] for entry in state(host.inst, NEW, fresh=True)} == {path for _, path in STATE}
