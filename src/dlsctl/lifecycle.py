@@ -73,6 +73,9 @@ def add_verbs(verb: AddVerb) -> None:
     )
     entry = work(verb_rollback, "put the release back in use that was before the last upgrade, with the state it had")
     entry.add_argument("--undo", action="store_true", help="take back the rollback that was the last change")
+    entry.add_argument(
+        "--to", metavar="VERSION", help="the version that it must be; nothing is done where it is in use"
+    )
     entry = work(verb_adopt, "take over a server that was installed by hand, as the vendor documents it")
     entry.add_argument("folder", metavar="FOLDER", help="the one that holds its startup.sh")
     entry.add_argument("--archive", metavar="FILE", required=True, help="the vendor's archive of its release")
@@ -321,9 +324,9 @@ def starting_hints(done: Dict[str, Any]) -> List[str]:
 
 def verb_rollback(options: argparse.Namespace) -> Answer:
     def work(inst: Installation) -> Answer:
-        done = roll_back(inst, options.undo)
+        done = roll_back(inst, options.undo, options.to)
         form = "{new} is back with the state it had; what {old} wrote since is in the backup {backup}"
-        return EXIT_OK, done, form.format(**done)
+        return EXIT_OK, done, (form if done["changed"] else "{new} is in use already").format(**done)
 
     return working(options, "rollback", work)
 

@@ -202,16 +202,19 @@ def recover_upgrade(inst: Installation, facts: Dict[str, Any]) -> None:
 # --- Rollback ---
 
 
-def roll_back(inst: Installation, undo: bool = False) -> Dict[str, Any]:
+def roll_back(inst: Installation, undo: bool = False, version: Optional[str] = None) -> Dict[str, Any]:
     """Put the release in use that was before the last upgrade, with the state it had; the newer one's is backed up.
 
-    Nothing happens, and `changed` is False, where that was done already: perhaps by the recovery of one that died.
+    `version` is the one to go back to, refused where it is another. Nothing happens, and `changed` is False, where it
+    is in use, or without it where the last change was a rollback: perhaps finished by the recovery of one that died.
     `undo` takes the last rollback back: the newer release, with the state it was left with.
     """
     old = inst.current_version()
-    if was_rolled_back(inst) and not undo:
-        return dict(upgrades(inst)[-1], changed=False)
+    if (version == old if version else was_rolled_back(inst)) and not undo:
+        return dict((upgrades(inst) or [{"old": None, "new": old, "backup": None}])[-1], changed=False)
     new = release_after(inst) if undo else release_before(inst)
+    if version not in (None, new):
+        raise Refused("rollback", "must go to {}, which was in use before".format(new), version, "or restore a backup")
     facts = {"old": old, "new": new, "was_running": is_running(inst), "had_password": not may_lack_password(inst)}
     facts["needs_password"] = not was_left_with_password(inst, new)
     if facts["needs_password"]:

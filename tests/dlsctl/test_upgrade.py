@@ -280,11 +280,31 @@ def test_rollback_does_not_go_to_a_release_that_was_left_by_one(running: Site) -
     running.call("rollback", "--undo")
     assert running.ask("version")["version"] == "2.4.13"
     running.call("rollback")
-    running.call("rollback")
+    running.call("rollback", "--to=2.4.11")
     assert running.ask("version")["version"] == "2.4.11"
-    assert "must have the release before the last upgrade" in running.call("rollback", check=False).stderr
+    done = running.call("rollback", "--to=2.4.10", check=False)
+    assert "must have the release before the last upgrade" in done.stderr
     running.call("rollback", "--undo")
     assert "must come right after a rollback" in running.call("rollback", "--undo", check=False).stderr
+
+
+@pytest.mark.slow
+def test_rollback_goes_to_the_version_that_is_named_and_is_made_once(running: Site) -> None:
+    for version in ("2.4.12", "2.4.13"):
+        running.call("upgrade", *words(running, version), "--acknowledge")
+    for to, version in ((), "2.4.12"), ((), "2.4.12"), (("--to=2.4.11",), "2.4.11"), (("--to=2.4.11",), "2.4.11"):
+        running.call("rollback", *to)
+        assert running.ask("status")["version"] == version
+    assert running.ask("rollback")["changed"] is False
+
+
+def test_rollback_to_a_version_that_was_not_in_use_before_is_refused(running: Site) -> None:
+    running.call("upgrade", *words(running), "--acknowledge")
+    done = running.call("rollback", "--to=2.4.10", check=False)
+    assert (done.returncode, "must go to 2.4.11, which was in use before, got 2.4.10" in done.stderr) == (
+        EXIT_REFUSED,
+        True,
+    )
 
 
 def test_rollback_without_an_upgrade_before_is_refused(running: Site) -> None:
