@@ -7,7 +7,17 @@ import socket
 import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
-from dlsctl.files import Entry, describe, free_bytes, refuse_unreadable, sync_folder, walk, write_json
+from dlsctl.files import (
+    Entry,
+    describe,
+    free_bytes,
+    portable,
+    refuse_unreadable,
+    renamed,
+    sync_folder,
+    walk,
+    write_json,
+)
 from dlsctl.host import utc_now
 from dlsctl.identity import identity, recorded_identity
 from dlsctl.installation import Installation
@@ -199,12 +209,13 @@ def save(inst: Installation, copy: Copy, facts: Dict[str, Any]) -> Backup:
         line=record["line"],
         networks=inst.networks,
         identity=dict(identity(), uuid=recorded_identity(inst).get("uuid")),
-        sections=copy.sections,
+        sections={section: renamed(entries, portable) for section, entries in copy.sections.items()},
         pack=dict(pack_facts(pack), compression=compression, encryption=encryption),
     )
     manifest["digest"] = digest_of(manifest)
     write_json(os.path.join(partial, MANIFEST), manifest, 0o600)
     require_readable_size(os.path.join(partial, MANIFEST))
+    manifest["sections"] = copy.sections
     check(Backup(copy.name, partial, manifest))
     folder = os.path.join(inst.backup_dir, copy.name)
     os.rename(partial, folder)

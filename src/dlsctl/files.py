@@ -17,6 +17,24 @@ from dlsctl.problems import Refused, one_line, shown
 Entry = Dict[str, Any]  # {path, change, kind, mode, uid, gid, mtime_ns, size, sha256, link}
 
 
+def portable(name: str) -> str:
+    """A file's name as every host reads it alike; this process has it in the encoding of its locale."""
+    return os.fsencode(name).decode("utf-8", "surrogateescape")
+
+
+def native(name: str) -> str:
+    """A portable name as this process calls the file, whatever its locale."""
+    return os.fsdecode(name.encode("utf-8", "surrogateescape"))
+
+
+def renamed(entries: List[Entry], form: Callable[[str], str]) -> List[Entry]:
+    """Entries with their names, and what links point to, in another form."""
+    return [
+        dict(entry, **{key: form(entry[key]) for key in ("path", "link") if isinstance(entry.get(key), str)})
+        for entry in entries
+    ]
+
+
 def sync_folder(path: str) -> None:
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -59,13 +59,14 @@ def drift_from(recorded: Dict[str, Any], seen: Dict[str, Any]) -> List[Dict[str,
     drift = []
     for label, was in sorted(recorded.items()):
         now = seen.get(label)
-        if not was or not now:
+        # Every user can read the machine id; the others may be none that this one sees, or that nobody told.
+        if not was or (not now and label != "machine_id_sha256"):
             continue
-        if isinstance(was, dict):
+        if isinstance(was, dict) and now:
             gone = {name: value for name, value in was.items() if now.get(name) != value}
             change = shown_macs(gone), shown_macs({name: now.get(name, "none") for name in gone})
         else:
-            change = str(was), str(now)
+            change = str(was), str(now or "none")
         if change[0] != change[1]:
             drift.append({"label": label, "was": change[0], "now": change[1]})
     return drift

@@ -16,7 +16,7 @@ import tarfile
 import tempfile
 from typing import IO, Any, BinaryIO, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, cast
 
-from dlsctl.files import Entry, open_regular
+from dlsctl.files import Entry, native, open_regular, portable
 from dlsctl.host import run
 from dlsctl.problems import Problem, Refused, shown
 
@@ -83,7 +83,7 @@ def write_pack(
     with private_home() as env:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(handle, "wb") as file, through(commands, env, output=file) as stream:  # noqa: SIM117 - Python 3.6
-            with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+            with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT, encoding="utf-8") as tar:
                 for name, entry, full in parts:
                     add(tar, name, entry, full)
         with open(path, "rb") as written:
@@ -91,7 +91,7 @@ def write_pack(
 
 
 def add(tar: tarfile.TarFile, name: str, entry: Entry, full: str) -> None:
-    member = tarfile.TarInfo(name)
+    member = tarfile.TarInfo(portable(name))
     member.mode, member.uid, member.gid = int(entry["mode"], 8), entry["uid"], entry["gid"]
     member.mtime = entry["mtime_ns"] // 10**9
     if entry["kind"] == "file":
@@ -100,7 +100,7 @@ def add(tar: tarfile.TarFile, name: str, entry: Entry, full: str) -> None:
             tar.addfile(member, file)
     else:
         member.type = tarfile.DIRTYPE if entry["kind"] == "dir" else tarfile.SYMTYPE
-        member.linkname = entry.get("link", "")
+        member.linkname = portable(entry.get("link", ""))
         tar.addfile(member)
 
 
@@ -173,10 +173,10 @@ def members(
         is_empty = not cast(io.BufferedReader, stream).peek(1)  # the commands say why, when they have ended
         if not is_empty:
             try:
-                with tarfile.open(fileobj=stream, mode="r|", tarinfo=Header) as tar:
+                with tarfile.open(fileobj=stream, mode="r|", tarinfo=Header, encoding="utf-8") as tar:
                     for member in tar:
                         file_of = tar.extractfile(member) if member.isreg() else None
-                        yield member.name, Content(path, file_of, member.size) if file_of else None
+                        yield native(member.name), Content(path, file_of, member.size) if file_of else None
             except BROKEN as error:
                 raise damaged(path, error) from None
     if is_empty:

@@ -24,6 +24,7 @@ from dlsctl.switch import (
     STAGE,
     go_back,
     go_on,
+    keep_record,
     make_staged_dir,
     name_aside,
     require_closed_configuration,
@@ -55,6 +56,7 @@ def restore(inst: Installation, wish: Wish) -> Dict[str, Any]:
     version, old = backup.manifest["version"], inst.current_version()
     facts = {"old": old, "new": version, "was_running": is_running(inst), "aside": name_aside(inst, version)}
     facts.update(backup=backup.folder, rehost=wish.rehost)
+    keep_record(inst, version)
     with journaled(inst, "restore", step=STAGE, **facts) as journal:
         make_staged_dir(inst)
         unpack_release(inst, archive.path, archive, backup.manifest["line"], staged_dir(inst))

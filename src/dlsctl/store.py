@@ -15,7 +15,7 @@ import shutil
 import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from dlsctl.files import Entry, list_folder, read_json
+from dlsctl.files import Entry, list_folder, native, read_json, renamed
 from dlsctl.forms import require_manifest
 from dlsctl.identity import identity
 from dlsctl.installation import Installation
@@ -108,6 +108,7 @@ def open_backup(folder: str) -> Backup:
     if manifest.get("digest") != digest_of(manifest):
         raise damaged(path, "another content than was written")
     require_manifest(path, manifest)
+    manifest["sections"] = {section: renamed(entries, native) for section, entries in manifest["sections"].items()}
     return Backup(os.path.basename(folder), folder, manifest)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 from dlsctl.access import confirm_access, is_closed
 from dlsctl.apply import write_pending
-from dlsctl.files import Entry, give_to, relabel, sync_folder
+from dlsctl.files import Entry, give_to, read_bytes, relabel, sync_folder, write_atomic
 from dlsctl.host import read_proc
 from dlsctl.installation import Installation
 from dlsctl.journal import UNDO, Journal
@@ -36,6 +36,17 @@ def staged_dir(inst: Installation) -> str:
 def make_staged_dir(inst: Installation) -> None:
     clear(staged_dir(inst))
     os.mkdir(staged_dir(inst), 0o700)
+
+
+def keep_record(inst: Installation, version: str) -> None:
+    """Before a journal begins, keep the record of a release that another of its version may replace: for `go_back`."""
+    record = read_bytes(inst.record_path(version))
+    if record is not None:
+        write_atomic(kept_record(inst, version), record)
+
+
+def kept_record(inst: Installation, version: str) -> str:
+    return inst.record_path(version) + ".before"
 
 
 def failed_dir(inst: Installation, version: str) -> str:
@@ -107,6 +118,8 @@ def go_back(inst: Installation, facts: Facts) -> None:
         sync_folder(inst.releases)
     if not os.path.isdir(target):
         clear(inst.record_path(new))
+    elif facts["aside"] and os.path.isfile(kept_record(inst, new)):
+        os.rename(kept_record(inst, new), inst.record_path(new))
     shutil.rmtree(staged_dir(inst), ignore_errors=True)
     if facts["was_running"] and old:
         with contextlib.suppress(OSError):  # of a full disk, when the server was started and that could not be noted

@@ -28,6 +28,7 @@ from dlsctl.switch import (
     come_up,
     go_back,
     go_on,
+    keep_record,
     make_staged_dir,
     may_lack_password,
     name_aside,
@@ -69,6 +70,7 @@ def upgrade(inst: Installation, order: Order) -> Dict[str, Any]:
     archive = require_upgradable(inst, old, order)
     facts = {"old": old, "new": order.version, "was_running": True, "aside": name_aside(inst, order.version)}
     facts["had_password"] = not may_lack_password(inst)
+    keep_record(inst, order.version)
     with journaled(inst, "upgrade", step=STAGE, policy=order.policy, **facts) as journal:
         make_staged_dir(inst)
         unpack_release(inst, order.archive, archive, order.line, staged_dir(inst))

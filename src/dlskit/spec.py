@@ -143,7 +143,10 @@ def _row(variable: Variable, every: tuple[str, ...]) -> str:
     sentences = [_plain(sentence) for sentence in variable.description]
     if variable.choices:
         sentences.append("One of " + ", ".join(f"`{choice}`" for choice in variable.choices) + ".")
-    if set(variable.entry_points) != set(every):
+    others = [name for name in every if name not in variable.entry_points]
+    if others and len(others) < len(variable.entry_points):
+        sentences.append("Not for " + ", ".join(f"`{name}`" for name in others) + ".")
+    elif others:
         sentences.append("For " + ", ".join(f"`{name}`" for name in variable.entry_points) + " only.")
     cells = [f"`{variable.name}`", variable.type, _default_cell(variable), " ".join(sentences)]
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

@@ -238,6 +238,7 @@ BAD_ENTRIES: list[list[Any]] = [
     [entry("a", user=7)],
     [entry("a", group="a\0")],
     [{"path": "a", "change": []}],
+    [{"path": "a", "change": "removed", "link": 7}, entry("a")],
 ]
 
 

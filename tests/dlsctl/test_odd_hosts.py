@@ -273,3 +273,23 @@ def test_uninstall_does_not_remove_the_backups_or_licence_files(applied: Site, f
     done = applied.call("uninstall", check=False)
     assert (done.returncode, f"must not be inside {applied.home}" in done.stderr) == (EXIT_REFUSED, True), done.stderr
     assert (applied.release / "licence.dat").exists()
+
+
+# --- Locales ---
+
+UTF8 = {"LC_ALL": "C.UTF-8"}
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}  # what Python 3.6 makes of LC_ALL=C
+
+
+@pytest.mark.parametrize(("writing", "reading"), [(ASCII, UTF8), (UTF8, ASCII)])
+def test_backup_is_read_in_another_locale(
+    applied: Site, monkeypatch: pytest.MonkeyPatch, writing: dict[str, str], reading: dict[str, str]
+) -> None:
+    (applied.release / "许可证 é").write_text("x")
+    for name in ASCII:
+        monkeypatch.delenv(name, raising=False)
+    for variables, verb in ((writing, "backup"), (reading, "verify-backup"), (reading, "state")):
+        with monkeypatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            applied.call(verb)

@@ -95,7 +95,7 @@ def test_invariant_13_restored_tree_equals_the_original(site: Site) -> None:
 def test_invariant_10_state_is_not_overwritten_untold(stored: Site) -> None:
     before = tree(stored.home)
     done = stored.call("restore", check=False)
-    assert (done.returncode, "put it aside with --replace" in done.stderr) == (EXIT_REFUSED, True)
+    assert (done.returncode, "must hold no server to be restored into" in done.stderr) == (EXIT_REFUSED, True)
     after = tree(stored.home)
     for path in ("kit/outcome.json", "kit/lock", "kit", "kit/hashes", "kit/hashes/2.4.11.json"):
         before.pop(path, None)
@@ -145,7 +145,8 @@ def test_invariant_9_another_uuid_needs_rehost(stored: Site) -> None:
 def test_backup_of_another_version_is_refused_untold(stored: Site) -> None:
     forge(open_backup(str(store(stored)[0])), version="2.4.10")
     assert refusal(stored, replace=True).endswith(
-        "must be of the installed version, got 2.4.10, 2.4.11 is installed\nHINT: say so with --other-version"
+        "must be of the installed version, got 2.4.10, 2.4.11 is installed\n"
+        "HINT: say so with --other-version, or dls_server_restore_other_version: true"
     )
 
 

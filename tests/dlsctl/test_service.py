@@ -233,6 +233,17 @@ def test_identity_keeps_the_uuid_that_it_was_told_first(site: Site) -> None:
     assert site.call("identity", "--uuid", "1234", check=False).returncode == EXIT_REFUSED
 
 
+def test_machine_id_that_is_gone_counts_as_changed_and_labels_that_are_not_seen_do_not(site: Site) -> None:
+    site.home.joinpath("kit").mkdir(parents=True)
+    known = {"machine_id_sha256": "a", "board_serial_sha256": "b", "processor": "c", "uuid": "d", "mac": {"eth0": "e"}}
+    record_identity(site.installation, known)
+    drift = identity_drift(site.installation, dict.fromkeys(known))
+    assert drift == [{"label": "machine_id_sha256", "was": "a", "now": "none"}]
+    for label in known:
+        (change,) = identity_drift(site.installation, known | {label: {"eth0": "x"} if label == "mac" else "x"})
+        assert change["label"] == label
+
+
 @pytest.mark.parametrize(
     ("was", "now", "said"),
     [

@@ -43,7 +43,7 @@ for folder in /opt/dls /var/backups/dls; do
 done
 if [ -n "{size}" ]; then
     mount -t tmpfs -o size={size}m,mode=755 faults /opt/dls
-    mount -t tmpfs -o size=64m,mode=700 faults /var/backups/dls
+    mount -t tmpfs -o size=160m,mode=700 faults /var/backups/dls
 fi
 for folder in /opt/dls /var/backups/dls; do
     find $folder -mindepth 1 -delete
@@ -157,6 +157,9 @@ class LabHost:
                     assert asking.poll() is None, f"it never came to {point}: {asking.communicate()[0]}"
                     assert time.monotonic() < end, f"{command} came to no {point}"
                 yield asking
+            except BaseException:
+                self.run("kill -KILL $(cat /run/faults/frozen)")  # it holds the lock
+                raise
             finally:
                 if asking.poll() is None:
                     asking.kill()
@@ -169,13 +172,12 @@ class LabHost:
 
     def cut(self, asking: subprocess.Popen[str]) -> None:
         """Kill both ends of the connection over which the command was given: the client, and its sshd on the host."""
-        asking.kill()
         self.shell(
             "pid=$(cat /run/faults/frozen)\n"
-            "while case $(cat /proc/$pid/comm) in sshd*) false;; esac\n"
-            "do pid=$(awk '/^PPid/{print $2}' /proc/$pid/status); test $pid -gt 1; done\n"
+            "until grep -q ^sshd /proc/$pid/comm; do pid=$(awk '/^PPid/{print $2}' /proc/$pid/status); done\n"
             "kill -KILL $pid"
         )
+        asking.kill()
 
     def lose_power(self) -> None:
         """Kill the container, start it again, and wait for its SSH. The page cache is the engine's: it is not lost."""

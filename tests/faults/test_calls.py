@@ -1,6 +1,6 @@
 """Every verb that changes state, struck by every fault right before a system call, and run again.
 
-By default one call of each step is struck at, in a full run (`./dls test --full`, or DLS_FULL=1) every call. The
+By default two calls of each step are struck at, in a full run (`./dls test --full`, or DLS_FULL=1) every call. The
 server is simulated here, so what counts is what dlsctl does to files; tests/faults/test_lab.py has real servers.
 """
 
@@ -13,11 +13,27 @@ from pathlib import Path
 
 import pytest
 
+from dlsctl.problems import Unhealthy
+from dlsctl.state import state
+from tests.dlsctl import tiny
 from tests.dlsctl.conftest import Site
 from tests.faults import table
 from tests.faults.calls import BROKEN, ENDED, FAILED, FAULTS, NOT_STRUCK, WORDS, Fault, Struck, in_child
 from tests.faults.cases import CALLS, FULL
-from tests.faults.verbs import NEW, OLD, VERBS, Host, Verb, act_start, check_backups, check_old_tree
+from tests.faults.verbs import (
+    NEW,
+    OLD,
+    STATE,
+    VERBS,
+    Host,
+    Verb,
+    act_rollback,
+    act_start,
+    act_upgrade,
+    check_backups,
+    check_old_tree,
+    ready_upgraded,
+)
 from tests.faults.world import World, put_in_place
 
 
@@ -33,14 +49,15 @@ def host(site: Site, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 
 def sample(steps: list[str]) -> Iterator[int]:
-    """The calls to strike at, counted from 1: all of them, or one in the middle of each run of the same step."""
+    """The calls to strike at, counted from 1: all of them, or two in the middle of each run of the same step."""
     if FULL:
         yield from range(1, len(steps) + 1)
         return
     begun = 0
     for number, step in enumerate([*steps[1:], ""], start=1):
         if step != steps[begun]:
-            yield (begun + number + 1) // 2
+            middle = (begun + number + 1) // 2
+            yield from {middle, min(middle + 1, number)}
             begun = number
 
 
@@ -81,8 +98,8 @@ def test_invariants_6_10_14_15_20_hold_whatever_call_a_fault_strikes_at(
             broken.append(f"{at}: {told}\n{struck.text[-1500:]}")
     assert not broken, f"{len(broken)} of {len(steps)}\n" + "\n".join(broken[:8])
     for step, outcomes in sides.items():
-        told = ", ".join(f"{side} {count}" for side, count in sorted(outcomes.items()))
-        rows[verb.name, step, fault.name, CALLS] = f"{outcomes.total()} calls: {told}"
+        told = ", ".join(f"{side} ({count})" for side, count in sorted(outcomes.items(), reverse=True))
+        rows[verb.name, step, fault.name, CALLS] = told
 
 
 def calls_of(host: Host, verb: Verb) -> list[str]:
@@ -108,9 +125,9 @@ def strike_and_run_again(host: Host, verb: Verb, fault: Fault, struck: Struck, n
         verb.check(host)
     if number % 2 or struck.code == ENDED:
         act_start(host)
-    else:
-        verb.act(host)
-    return verb.check(host)
+        return verb.check(host)
+    verb.act(host)
+    return f"{verb.check(host)} by the same command"
 
 
 def test_invariant_20_two_restores_in_one_second_keep_both_trees_that_they_replace(
@@ -176,3 +193,27 @@ def test_invariant_15_what_gets_a_name_that_counts_was_flushed_before(
     monkeypatch.setattr(os, "rename", watched_rename)
     verb.act(host)
     assert unflushed == []
+
+
+@pytest.mark.parametrize("code", ["failed", "killed"])
+def test_invariant_15_release_that_stays_keeps_its_record_when_another_archive_of_it_fails(
+    host: Host, code: str
+) -> None:
+    """A version that is there already is upgraded to again, from an archive with another content."""
+    ready_upgraded(host)
+    act_rollback(host)
+    record = host.inst.release(NEW)
+    tiny.build(host.site.root, NEW, before="issued = 'anew'")
+    if code == "failed":
+        host.world.sicken(NEW)
+        with pytest.raises(Unhealthy):
+            act_upgrade(host)
+    else:
+        _, steps = in_child(host.world, host.journal, lambda: act_upgrade(host), FAULTS[0], 10**6)
+        act_rollback(host)
+        tiny.build(host.site.root, NEW, before="issued = 'once more'")
+        record = host.inst.release(NEW)
+        in_child(host.world, host.journal, lambda: act_upgrade(host), FAULTS[0], steps.index("place") + 1)
+        act_start(host)
+    assert host.inst.release(NEW) == record
+    assert {entry["path"] for entry in state(host.inst, NEW, fresh=True)} == {path for _, path in STATE}

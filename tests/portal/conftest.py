@@ -4,10 +4,11 @@ import base64
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from click.testing import CliRunner, Result
 from dlsctl.problems import Problem
 from dlskit.cli import main
 from dlskit.portal import browser, pages
+from tests.portal.faults import Proxy, proxied
 from tests.standin import build
 from tests.standin.portal import license_text
 from tests.standin.process import Instance, unpack
@@ -24,6 +26,7 @@ from tests.standin.process import Instance, unpack
 RELEASES = ("2.2.0", "2.4.11")  # one of each set of labels
 PASSWORD = "pw of admin, 1"
 SMTP_PASSWORD = "pw of smtp, 2"
+FAILED, REFUSED = 1, 6
 
 
 @dataclass(frozen=True)
@@ -165,3 +168,55 @@ def entry(name: str, text: str, project: str) -> dict[str, str]:
 def secret_in(text: str) -> list[str]:
     """Those of the secrets that stand in the text: the passwords, and license keys."""
     return [secret for secret in (PASSWORD, SMTP_PASSWORD, "DLS2ey") if secret in text]
+
+
+def told(done: Result, code: int, text: str, hint: str) -> None:
+    """The command ended with this code and one message in the project's form, without secrets."""
+    assert done.exit_code == code, done.output
+    message = done.stderr.replace("\n  ", " ")
+    assert re.fullmatch(r".+: must .+, got .+\nHINT: .+\n", message), message
+    assert text in message
+    assert hint in message.partition("HINT: ")[2]
+    assert not secret_in(done.output)
+
+
+@contextlib.contextmanager
+def unchanged(site: Site) -> Iterator[None]:
+    before = site.store()
+    yield
+    assert site.store() == before
+
+
+@pytest.fixture
+def proxy(site: Site) -> Iterator[Proxy]:
+    with proxied(site.url) as made:
+        yield made
+
+
+@pytest.fixture
+def faulty(site: Site, proxy: Proxy, tmp_path: Path) -> Site:
+    """The site behind a proxy with faults, and the folder for its evidence."""
+    (tmp_path / "evidence").mkdir()
+    return replace(site, url=proxy.url, options=["--timeout", "1.5", "--evidence", str(tmp_path / "evidence")])
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "a.lic"
+
+
+@pytest.fixture
+def wrong(tmp_path: Path) -> list[str]:
+    """The options with another password."""
+    (tmp_path / "wrong").write_text("a wrong one\n")
+    return ["--password-file", str(tmp_path / "wrong")]
+
+
+def left(folder: Path) -> Path:
+    """The one folder of evidence, for its owner only, with no secret in its text."""
+    (found,) = (folder / "evidence").iterdir()
+    assert found.stat().st_mode & 0o777 == 0o700
+    text = (found / "page.txt").read_text()
+    assert text.strip()
+    assert not secret_in(text)
+    return found

@@ -1,15 +1,14 @@
 """What goes wrong at a portal is told in one message, leaves the portal as it was, and shows no secret."""
 
-import contextlib
 import importlib.util
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,73 +19,25 @@ from click.testing import CliRunner, Result
 from dlskit import lines
 from dlskit.cli import main
 from tests.portal.conftest import (
+    FAILED,
     PASSWORD,
+    REFUSED,
     SMTP_PASSWORD,
     Site,
     apply_settings,
     entry,
     item_ids,
+    left,
     license_of,
     running_site,
     secret_in,
+    told,
+    unchanged,
 )
 from tests.portal.faults import Proxy, proxied, write_ssh
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("shared_site", ["2.4.11"], indirect=True)]
-FAILED, REFUSED = 1, 6
 OTHER_UUID = "00000000-0000-0000-0000-00000000000A"
-
-
-def told(done: Result, code: int, text: str, hint: str) -> None:
-    """The command ended with this code and one message in the project's form, without secrets."""
-    assert done.exit_code == code, done.output
-    message = done.stderr.replace("\n  ", " ")
-    assert re.fullmatch(r".+: must .+, got .+\nHINT: .+\n", message), message
-    assert text in message
-    assert hint in message.partition("HINT: ")[2]
-    assert not secret_in(done.output)
-
-
-@contextlib.contextmanager
-def unchanged(site: Site) -> Iterator[None]:
-    before = site.store()
-    yield
-    assert site.store() == before
-
-
-@pytest.fixture
-def proxy(site: Site) -> Iterator[Proxy]:
-    with proxied(site.url) as made:
-        yield made
-
-
-@pytest.fixture
-def faulty(site: Site, proxy: Proxy, tmp_path: Path) -> Site:
-    """The site behind a proxy with faults, and the folder for its evidence."""
-    (tmp_path / "evidence").mkdir()
-    return replace(site, url=proxy.url, options=["--timeout", "1.5", "--evidence", str(tmp_path / "evidence")])
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    return tmp_path / "a.lic"
-
-
-@pytest.fixture
-def wrong(tmp_path: Path) -> list[str]:
-    """The options with another password."""
-    (tmp_path / "wrong").write_text("a wrong one\n")
-    return ["--password-file", str(tmp_path / "wrong")]
-
-
-def left(folder: Path) -> Path:
-    """The one folder of evidence, for its owner only, with no secret in its text."""
-    (found,) = (folder / "evidence").iterdir()
-    assert found.stat().st_mode & 0o777 == 0o700
-    text = (found / "page.txt").read_text()
-    assert text.strip()
-    assert not secret_in(text)
-    return found
 
 
 # --- Passwords ---
@@ -128,6 +79,11 @@ def test_portal_without_a_password_is_not_logged_in_to(one_browser: None, unpack
     with running_site(unpacked("2.4.11")) as fresh, unchanged(fresh):
         done = fresh.run("uuid")
     told(done, REFUSED, "admin password: must be set, got none yet", "dlskit portal set-password")
+
+
+def test_password_file_with_a_byte_order_mark_holds_the_password_behind_it(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text(f"{PASSWORD}\r\n", encoding="utf-8-sig")
+    assert site.run("uuid", "--password-file", str(tmp_path / "password")).exit_code == 0
 
 
 # --- License files and projects ---
@@ -218,6 +174,39 @@ def test_license_that_is_refused_in_apply_leaves_the_rest_of_the_visit_undone(si
     told(done, REFUSED, "b.lic: must be taken by the portal", "nothing was imported")
     assert json.loads(done.stdout)["error"]["what"] == "b.lic"
     assert not keys.exists()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"licenses": [entry("b.lic", license_of("2000020"), "Fist") | {"create": False}]}, "project: must exist, got"),
+        ({"licenses": [entry("c.lic", license_of("1000001"), "Second")]}, "c.lic: must be imported into the project"),
+        ({"alerts": {"host": "other.example"}}, "SMTP password: must be given to change the sender"),
+        ({"uuid": OTHER_UUID}, f"UUID: must be {OTHER_UUID}, to which the licence is bound, got "),
+    ],
+    ids=["project", "other project", "smtp password", "uuid"],
+)
+def test_part_that_is_refused_leaves_the_parts_before_it_undone(
+    site: Site, wanted: dict[str, Any], message: str
+) -> None:
+    more = [entry("a.lic", license_of("2000021"), "Newly made")]
+    document = apply_settings(site, urls={"main": "https://applied.example/"}, **wanted)
+    document["licenses"] = more + wanted.get("licenses", [])
+    with unchanged(site):
+        done = site.run("apply", "--settings", "-", stdin=json.dumps(document))
+    told(done, REFUSED, message, "")
+
+
+def test_import_is_refused_where_the_inventory_names_another_uuid(
+    site: Site, inventory: Path, tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_ssh(tmp_path / "bin", sys.executable)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    inventory.write_text(inventory.read_text().replace("}}}", f", dls_server_uuid: {OTHER_UUID}}}}}}}"))
+    file.write_text(license_of("2000022"))
+    with unchanged(site):
+        done = through_ssh(inventory, "import", str(file), "--project", "First")
+    told(done, REFUSED, f"UUID: must be {OTHER_UUID}", "dlsctl identity")
 
 
 # --- A portal that is slow, or has other words ---
@@ -354,6 +343,22 @@ def test_receivers_are_put_back_where_the_portal_refuses_the_sender_and_its_word
     assert SMTP_PASSWORD.encode() not in faulty.store()
 
 
+def test_addresses_that_the_portal_parts_in_its_own_way_are_no_change(faulty: Site, proxy: Proxy) -> None:
+    shown = "const receiver = (name) => ({ value: state.alertReceiver[name] ?? "
+    proxy.words = {shown + '""': shown.replace("value: ", "value: (") + '"").replaceAll("; ", ";") + ";"'}
+    command = ["alerts", "--to", "one@example.com; two@example.com"]
+    assert [faulty.answer(*command)["changed"] for _ in range(2)] == [True, False]
+
+
+def test_alerts_that_the_portal_takes_in_part_are_not_said_to_be_as_they_were(faulty: Site, proxy: Proxy) -> None:
+    proxy.words = {
+        'form("", [field("To Address"': 'form("", [field("To Address"',
+        '"cc", "text", several("cc")': '"cc"',
+    }
+    done = faulty.run("alerts", "--to", "three@example.com", "--cc", "four@example.com")
+    told(done, REFUSED, "receiver of alerts: must be taken by the portal", "some of it may be new")
+
+
 def test_sender_is_not_changed_without_its_password(site: Site) -> None:
     with unchanged(site):
         done = site.run("alerts", "--smtp-host", "other.example")
@@ -444,6 +449,22 @@ def test_portal_of_a_host_is_reached_through_ssh_which_is_ended_with_the_visit(
     done = through_ssh(inventory, "uuid")
     assert (done.exit_code, done.stdout.strip() in site.instance.log) == (0, True)
     assert is_gone(pid)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
+def test_way_to_the_portal_does_not_outlive_a_command_that_is_killed(
+    site: Site, inventory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign: signal.Signals
+) -> None:
+    pid = write_ssh(tmp_path / "bin", sys.executable, word=b"no request has this")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    words = ["portal", "uuid", "-i", str(inventory), "--password-file", "-"]
+    with subprocess.Popen([sys.executable, "-m", "dlskit", *words], stdin=subprocess.PIPE) as command:
+        assert command.stdin is not None
+        command.stdin.write(PASSWORD.encode())
+        command.stdin.close()
+        site.instance.wait_for(pid.is_file)
+        command.send_signal(sign)
+    site.instance.wait_for(lambda: is_gone(pid), 5)
 
 
 def test_tunnel_that_is_lost_in_the_middle_is_named_and_nothing_was_imported(

@@ -147,10 +147,12 @@ def admin_password(common: Options, target: Target, confirm: bool = False) -> st
 
 def show(answer: Answer, as_json: bool, dry_run: bool = False) -> None:
     """Print an answer."""
+    from dlskit.portal.evidence import printable  # noqa: PLC0415
+
     if as_json:
         click.echo(json.dumps({"changed": answer.changed, "dry_run": dry_run, **answer.facts}))
     else:
-        click.echo(answer.text)
+        click.echo(printable(answer.text))
 
 
 @portal.command("uuid")
@@ -209,10 +211,13 @@ def import_command(  # noqa: PLR0913, PLR0917 - one parameter an option
     bound to another UUID, changes nothing.
     """
     from dlskit.portal import verbs  # noqa: PLC0415
+    from dlskit.portal.target import UUID  # noqa: PLC0415
 
     content = license_file(file, common)
     target = common.target()
     with signed_in(common, target) as found:
+        if expected := target.variable(UUID):
+            verbs.uuid(found, str(expected))
         if not for_standby:
             verbs.refuse_standby(found, str(target.variable("dls_server_mode") or ""))
         answer = verbs.import_license(found, content, project, create=create, again=again, dry_run=dry_run)
@@ -364,6 +369,7 @@ def apply_command(settings: str, evidence: str | None, as_json: bool) -> None:
     """
     from dlskit.files import read_file  # noqa: PLC0415
     from dlskit.portal import settings as form  # noqa: PLC0415
+    from dlskit.portal.evidence import printable  # noqa: PLC0415
     from dlskit.portal.session import visited  # noqa: PLC0415
 
     wanted = form.read(read_file(settings, form.LARGEST, "give the path of a JSON file, or - for standard input"))
@@ -382,13 +388,13 @@ def apply_command(settings: str, evidence: str | None, as_json: bool) -> None:
         for part in apply(found, wanted):
             parts.append(part)
             if not as_json:
-                click.echo(f"{part.name}: {part.answer.text}")
+                click.echo(printable(f"{part.name}: {part.answer.text}"))
     if as_json:
         facts = {name: value for part in parts for name, value in part.answer.facts.items()}
         answer = {
             "changed": any(part.answer.changed for part in parts),
             "dry_run": wanted.dry_run,
-            "text": [f"{part.name}: {part.answer.text}" for part in parts],
+            "text": [printable(f"{part.name}: {part.answer.text}") for part in parts],
             "uuid": facts.get("uuid"),
             "version": facts.get("version"),
             "parts": [{"part": part.name, "changed": part.answer.changed, **part.answer.facts} for part in parts],
@@ -448,7 +454,7 @@ def items_command(  # noqa: PLR0913, PLR0917 - one parameter an option
         click.echo(json.dumps({"changed": False, "state": state, "reason": reason, "items": items.as_dicts(read)}))
     else:
         print_items(read)
-        click.echo(f"{state}: {reason}")
+        show(verbs.Answer(False, f"{state}: {reason}"), False)
     return {items.OK: 0, items.WARNING: items.EXIT_WARNING, items.CRITICAL: items.EXIT_CRITICAL}[state]
 
 
@@ -459,6 +465,7 @@ def print_items(read: list[Item]) -> None:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    from dlskit.portal.evidence import printable  # noqa: PLC0415
     from dlskit.portal.items import in_words  # noqa: PLC0415
 
     table = Table(box=box.SIMPLE)
@@ -466,7 +473,7 @@ def print_items(read: list[Item]) -> None:
         table.add_column(head)
     for item in read:
         row = (item.id, item.product, item.quantity_text, item.start, item.expiry, in_words(item))
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(text)) for text in row))
     Console(highlight=False).print(table)
 
 

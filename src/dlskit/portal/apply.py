@@ -21,25 +21,36 @@ class Part(NamedTuple):
 def apply(portal: Portal, wanted: Settings) -> Iterator[Part]:
     """Yield part by part what the portal holds after each. Raises as the verbs do; what was yielded before stays.
 
-    In a dry run the parts behind a password that is not set yet cannot be looked at, and are left out.
+    Looks at every part before the first change, but for the password, without which nothing can be looked at: what one
+    refuses leaves the others as they were. In a dry run, parts behind a password that is not set yet are left out.
     """
     first = verbs.set_password(portal, wanted.password, wanted.dry_run)
     yield Part("password", first)
     if first.changed and wanted.dry_run:
         return
-    yield Part("uuid", verbs.uuid(portal))
+    yield Part("uuid", verbs.uuid(portal, wanted.uuid))
+    found = list(_parts(portal, wanted, dry_run=True))
+    is_done = not any(part.answer.changed for part in found)
+    yield from found if wanted.dry_run or is_done else _parts(portal, wanted, dry_run=False)
+
+
+def _parts(portal: Portal, wanted: Settings, dry_run: bool) -> Iterator[Part]:
+    urls = {f"{which}_url": url for which, url in wanted.urls.items()}
     if wanted.urls:  # before the first license: its project's key carries them
-        yield Part("server_urls", verbs.set_server_url(portal, wanted.urls, wanted.dry_run))
+        answer = verbs.set_server_url(portal, wanted.urls, dry_run)
+        yield Part("server_urls", answer)
+        if dry_run and answer.changed:
+            urls = {}  # the keys carry the URLs of before
+    created = set()
     for license in wanted.licenses:
+        created |= {license.project} if license.create else set()
         file = (license.name, license.content)
-        options = {"create": license.create, "again": False, "dry_run": wanted.dry_run}
+        options = {"create": license.project in created, "again": False, "dry_run": dry_run}
         yield Part("license", verbs.import_license(portal, file, license.project, **options))
     if wanted.alerts:
         values = dict(wanted.alerts)
         password = values.pop("password", "")
         sender, receiver = verbs.split_alerts(values)
-        yield Part("alerts", verbs.alerts(portal, sender, receiver, password, False, wanted.dry_run))
+        yield Part("alerts", verbs.alerts(portal, sender, receiver, password, False, dry_run))
     if wanted.keys_file:
-        # In a dry run the keys carry the URLs of before.
-        urls = {} if wanted.dry_run else {f"{which}_url": url for which, url in wanted.urls.items()}
-        yield Part("keys", verbs.keys(portal, None, wanted.keys_file, urls, wanted.dry_run))
+        yield Part("keys", verbs.keys(portal, None, wanted.keys_file, urls, dry_run))

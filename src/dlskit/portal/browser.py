@@ -43,6 +43,11 @@ def require_playwright() -> None:
         raise Refused("playwright", "must be installed to drive a portal", "no such package", hint)
 
 
+# Nobody is there to be asked: a page that asks for ever would keep everything that looks at it waiting. One that opens
+# another window would be drawn no more behind it.
+_QUIET = "Object.assign(window, {alert: () => undefined, confirm: () => false, prompt: () => null, open: () => null});"
+
+
 @contextlib.contextmanager
 def running(path: str) -> Iterator[Browser]:
     """Run the browser at `path` without a window, with an empty profile of its own, and end it at the end."""
@@ -69,5 +74,8 @@ def running(path: str) -> Iterator[Browser]:
 
 def new_page(browser: Browser) -> Page:
     """Return an empty page with no session of any portal. The portal's words are looked for in English."""
-    context = browser.new_context(locale="en-US", viewport={"width": 1280, "height": 900}, service_workers="block")
+    context = browser.new_context(
+        locale="en-US", viewport={"width": 1280, "height": 900}, service_workers="block", accept_downloads=False
+    )
+    context.add_init_script(_QUIET)
     return context.new_page()

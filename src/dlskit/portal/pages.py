@@ -7,11 +7,12 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 from playwright.sync_api import Error
 from playwright.sync_api import TimeoutError as TooLate
 
-from dlsctl.problems import Problem
+from dlsctl.problems import Problem, Refused
 from dlskit.lines import Line, line_of, lines
 
 if TYPE_CHECKING:
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
 
 SHOWN_SECONDS = 1  # for the page to show what an answer says, once the answer is there
 QUIET_SECONDS = 0.15  # without a request: the page has what it asked for
+# The texts of a table's cells, in one go: a page of a thousand rows has ten thousand. `own` is without the words of the
+# buttons in the cell: the one that copies a key stands right behind it. `parts`: what the elements in it say each.
+_CELLS = """(table) => Array.from(table.querySelectorAll('tr, [role=row]'))
+  .filter((row) => row.getClientRects().length)
+  .map((row) => Array.from(row.querySelectorAll('td, [role=cell]'), (cell) => {
+    const copy = cell.cloneNode(true);
+    copy.querySelectorAll('button, [role=button]').forEach((button) => button.remove());
+    const parts = Array.from(cell.querySelectorAll('*'), (part) => part.innerText ?? '');
+    return { shown: cell.innerText, own: copy.textContent, parts };
+  }))"""
 
 
 class Text(NamedTuple):
@@ -27,6 +38,14 @@ class Text(NamedTuple):
     page: str
     key: str
     words: str
+
+
+class Cell(NamedTuple):
+    """A cell of a table: its text as shown, the one without the words of its buttons, and those of its elements."""
+
+    shown: str
+    own: str
+    parts: tuple[str, ...]
 
 
 class Portal:
@@ -116,6 +135,7 @@ class Portal:
     def fill(self, page: str, key: str, value: str, within: Locator | None = None) -> None:
         """Type a value into a field."""
         text = self.text(page, key)
+        self._refuse_elsewhere()
         with self.named(text):
             self.field(text, within).fill(value)
 
@@ -130,15 +150,10 @@ class Portal:
     def open(self) -> None:
         """Open the portal and find out its release line. Raises Problem when nothing answers or it is no portal."""
         url = self.url + self.line.facts["health_path"] + "#/"
-        try:
+        with self._loading(url):
             self.page.goto("about:blank")  # to the same page only the part behind # would be a way
-            self.page.goto(url)
-        except TooLate:
-            raise Problem(url, f"must answer within {self.timeout:g} s", "nothing", "raise --timeout") from None
-        except Error as error:
-            reason = error.message.splitlines()[0]
-            hint = "see that the server runs and that its port is the one given; on its host: dlsctl status"
-            raise Problem(url, "must answer", reason, hint) from None
+            self.page.goto(url, wait_until="domcontentloaded")  # a picture on it may never come
+        self._refuse_elsewhere()
         products = {line.facts["portal"]["product"]: line for line in lines()}
         try:
             self.page.get_by_text(re.compile("|".join(map(re.escape, products)))).first.wait_for()
@@ -164,12 +179,33 @@ class Portal:
 
     def visit(self, page: str) -> None:
         """Go to a page of the menu, drawn from what the server says now."""
-        self.page.reload()
+        with self._loading(self.page.url):
+            self.page.reload(wait_until="domcontentloaded")
+        self._refuse_elsewhere()
         menu = self.text(page, "menu")
         name = _ending(menu.words)
         entry = self.page.get_by_role("link", name=name).or_(self.page.get_by_role("menuitem", name=name))
         self.click(entry, menu)
         self.settle()
+
+    @contextlib.contextmanager
+    def _loading(self, url: str) -> Iterator[None]:
+        """Tell why the page at `url` does not come."""
+        try:
+            yield
+        except TooLate:
+            raise Problem(url, f"must answer within {self.timeout:g} s", "nothing", "raise --timeout") from None
+        except Error as error:
+            reason = error.message.splitlines()[0]
+            hint = "see that the server runs and that its port is the one given; on its host: dlsctl status"
+            raise Problem(url, "must answer", reason, hint) from None
+
+    def _refuse_elsewhere(self) -> None:
+        """Raise Refused where the page has led to another address: what is typed is for this portal alone."""
+        if _origin(self.page.url) != _origin(self.url):
+            scheme, host, port = _origin(self.page.url)
+            hint = "give the address that it leads to, if that is the portal's: --url"
+            raise Refused("portal", f"must stay on {self.url}", f"a way to {scheme}://{host}:{port}", hint)
 
     def settle(self) -> None:
         """Wait until the page has had no request open for a moment; one that never stops asking is taken as it is."""
@@ -188,27 +224,42 @@ class Portal:
 
         `number`: which of several buttons with these words. Raises Problem when no answer comes in time.
         """
-        before, button = self._answers, self.button(text, within).nth(number)
+        before, alerts, button = self._answers, self._alerts(), self.button(text, within).nth(number)
+
+        def said() -> str:
+            return " ".join(alert for alert in self._alerts() if alert not in alerts)
+
         with self.named(text):
             button.click()
-        if not self.until(lambda: self._answers > before or bool(self.said())):
+        if not self.until(lambda: self._answers > before or bool(said())):
             rule = f"must answer within {self.timeout:g} s what {text.words!r} sent"
             raise Problem("portal", rule, "no answer", "raise --timeout, then run the command again: it looks first")
-        self.until(lambda: bool(self.said()) or not button.is_visible(), SHOWN_SECONDS)
-        return self.said()
+        self.until(lambda: bool(said()) or not button.is_visible(), SHOWN_SECONDS)
+        return said()
 
-    def said(self) -> str:
-        """Return what the page shows as an alert, empty without one."""
-        return " ".join(text.strip() for text in self.page.get_by_role("alert").all_inner_texts() if text.strip())
+    def _alerts(self) -> list[str]:
+        """Return what the page shows as alerts; some, such as of a maintenance, are there all the time."""
+        return [text.strip() for text in self.page.get_by_role("alert").all_inner_texts() if text.strip()]
 
     def until(self, condition: Callable[[], bool], seconds: float | None = None) -> bool:
         """Wait for a condition, `timeout` seconds without another figure. Return whether it came about."""
         end = time.monotonic() + (self.timeout if seconds is None else seconds)
-        while not condition():
+        while True:
+            self._react()
+            if condition():
+                return True
             if time.monotonic() > end:
                 return False
             self.page.wait_for_timeout(20)
-        return True
+
+    def _react(self) -> None:
+        """Raise Problem where a program of the page does not end: most looks at it would wait for ever."""
+        try:
+            self.page.locator("html").wait_for(state="attached")
+        except TooLate:
+            hint = "raise --timeout where the portal is slow; else open it by hand, and restart the server"
+            rule = f"must react within {self.timeout:g} s"
+            raise Problem("portal", rule, "a page whose program does not end", hint) from None
 
     def upload(self, text: Text, file: FilePayload) -> None:
         """Click the button that opens the browser's file dialog, and choose the file there."""
@@ -217,7 +268,7 @@ class Portal:
                 self.button(text).last.click()  # the inner one, where a widget wraps it in another
             chooser.value.set_files(file)
 
-    def rows(self, page: str) -> list[dict[str, Locator]]:
+    def rows(self, page: str) -> list[dict[str, Cell]]:
         """Return the cells of the page's table by the keys of its columns, one dict a row."""
         keys = list(self.line.facts["portal"][page]["columns"])
         first = self.column(page, keys[0])
@@ -233,11 +284,15 @@ class Portal:
             if words not in heads:
                 raise self.missing(self.column(page, key))
             places[key] = heads.index(words)
-        rows = [row.get_by_role("cell") for row in table.first.get_by_role("row").all()]
-        return [
-            {key: cells.nth(place) for key, place in places.items()} for cells in rows if cells.count() == len(heads)
-        ]
+        with self.named(first):
+            rows = [[Cell(**cell) for cell in row] for row in table.first.evaluate(_CELLS)]
+        return [{key: row[place] for key, place in places.items()} for row in rows if len(row) == len(heads)]
 
 
 def _ending(words: str) -> re.Pattern[str]:
     return re.compile(rf"(^|\s){re.escape(words)}$")
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)

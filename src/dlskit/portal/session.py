@@ -60,13 +60,20 @@ def explained(page: Page, lost: Callable[[], Problem | None], keep: str | None, 
         cause = lost() or problem
         folder = _kept(page, keep, secrets)
         seen = f"the page's text and screenshot are in {folder}" if folder else ""
-        got = None if cause.got is None else evidence.masked(str(cause.got), secrets)
-        raise type(cause)(cause.what, cause.rule, got, "\n  ".join(filter(None, (cause.hint, seen)))) from None
+        hint = "\n  ".join(filter(None, (cause.hint, seen)))
+        texts = (cause.what, cause.rule, cause.got, hint)
+        told = [None if text is None else evidence.masked(str(text), secrets) for text in texts]
+        raise type(cause)(*told) from None  # type: ignore[arg-type]
 
 
 def _of_browser(error: Exception, page: Page) -> Problem:
+    from playwright.sync_api import TimeoutError as TooLate  # noqa: PLC0415
+
     # Only the first line: what follows is the browser's log, which may hold what was typed.
     reason = str(error).splitlines()[0]
+    if isinstance(error, TooLate):
+        hint = "raise --timeout where the portal is slow; else open it by hand, and restart the server"
+        return Problem("portal", "must react in time", reason, hint)
     return Problem("browser", "must do what it is told", reason, f"it was on {page.url}; run the command again")
 
 
@@ -81,7 +88,7 @@ def _kept(page: Page, parent: str | None, secrets: list[str]) -> Path | None:
 
 @contextlib.contextmanager
 def _ending_on_term() -> Iterator[None]:
-    """End in order on a TERM too, so that neither browser nor tunnel is left behind."""
+    """End in order on a TERM or HUP too, so that neither browser nor tunnel is left behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -89,8 +96,9 @@ def _ending_on_term() -> Iterator[None]:
     def end(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -32,13 +32,14 @@ class License:
 class Settings:
     """What a portal is to hold. Empty: what is left as it is.
 
-    urls: main, standby or both. alerts: as dls_server_alerts, in texts. keys_file: where license keys go on this
-    machine. timeout: seconds for each element and answer. browser: a program.
+    uuid: the one that the portal must show. urls: main, standby or both. alerts: as dls_server_alerts, in texts.
+    keys_file: where license keys go on this machine. timeout: seconds for each element and answer. browser: a program.
     """
 
     target: Target
     password: str = field(repr=False)
     urls: Mapping[str, str]
+    uuid: str
     alerts: Mapping[str, str] = field(repr=False)
     licenses: tuple[License, ...]
     keys_file: Path | None
@@ -55,6 +56,7 @@ _KEYS: dict[str, tuple[type, Any]] = {
     "port": (int, 0),
     "version": (str, ""),
     "password": (str, None),
+    "uuid": (str, ""),
     "urls": (dict, {}),
     "alerts": (dict, {}),
     "licenses": (list, []),
@@ -88,6 +90,7 @@ def read(data: bytes) -> Settings:
     return Settings(
         target=of_host(host),
         password=value["password"],
+        uuid=value["uuid"],
         urls=value["urls"],
         alerts=alerts(value["alerts"]),
         licenses=tuple(_license(entry, number) for number, entry in enumerate(value["licenses"], 1)),

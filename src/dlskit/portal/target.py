@@ -13,10 +13,10 @@ from dlskit.inventory import Host, read_host
 from dlskit.lines import line_of, lines
 
 # The variables of a host that the portal's steps take values from.
-PASSWORD, ALERTS = "dls_server_admin_password", "dls_server_alerts"
+PASSWORD, ALERTS, UUID = "dls_server_admin_password", "dls_server_alerts", "dls_server_uuid"
 VARIABLES = (
     "dls_server_version", "dls_server_port", "dls_server_mode",
-    "dls_server_url", "dls_server_main_url", "dls_server_standby_url", PASSWORD, ALERTS,
+    "dls_server_url", "dls_server_main_url", "dls_server_standby_url", PASSWORD, ALERTS, UUID,
 )  # fmt: skip
 # The keys of dls_server_alerts and, for the receivers, what parts several addresses.
 ALERT_KEYS = ("host", "port", "ssl_trust", "address", "password", "to", "cc", "bcc")
@@ -113,7 +113,7 @@ def read_secret(path: str) -> str:
         text, name = sys.stdin.read(), "standard input"
     else:
         try:
-            text, name = Path(path).read_text(encoding="utf-8"), path
+            text, name = Path(path).read_text(encoding="utf-8-sig"), path
         except UnicodeDecodeError:
             raise Refused(path, "must hold a password in UTF-8", "other bytes", "write it as text") from None
     lines = text.splitlines()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import shlex
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -73,6 +75,7 @@ def opened(ssh: Mapping[str, Any], remote_port: int) -> Iterator[Tunnel]:
             stdin=None if ask else subprocess.DEVNULL,
             stdout=messages,
             stderr=None if ask and sys.stderr.isatty() else messages,
+            preexec_fn=_ending_with_parent(),  # noqa: PLW1509 - no thread has been started yet
         )
         try:
             tunnel = Tunnel(f"http://127.0.0.1:{local_port}", process, messages)
@@ -81,6 +84,14 @@ def opened(ssh: Mapping[str, Any], remote_port: int) -> Iterator[Tunnel]:
         finally:
             process.terminate()
             process.wait()
+
+
+def _ending_with_parent() -> Callable[[], None] | None:
+    """Return what has a new process end when this one is killed, whose cleaning up nobody then does; Linux only."""
+    if sys.platform != "linux":
+        return None
+    prctl, set_death_signal = ctypes.CDLL(None).prctl, 1  # PR_SET_PDEATHSIG of linux/prctl.h
+    return lambda: prctl(set_death_signal, signal.SIGTERM)
 
 
 def _wait(tunnel: Tunnel, port: int, host: str, seconds: float | None) -> None:

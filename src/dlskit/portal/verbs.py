@@ -15,17 +15,11 @@ from dlsctl.files import write_atomic
 from dlsctl.pair import STANDBY_REFUSES, client_answer, url_parts
 from dlsctl.problems import Problem, Refused
 from dlskit import license_file, license_key
-from dlskit.portal import evidence
+from dlskit.portal import evidence, pages
 from dlskit.portal.items import Item, item_of, today
 from dlskit.portal.pages import Portal
 
 UUID = re.compile(r"\b[0-9A-F]{8}(?:-[0-9A-F]{4}){3}-[0-9A-F]{12}\b")
-# The text of an element, without the words of the buttons in it: the one that copies a key stands right behind it.
-_WITHOUT_BUTTONS = """(element) => {
-  const copy = element.cloneNode(true);
-  copy.querySelectorAll('button, [role=button]').forEach((button) => button.remove());
-  return copy.textContent;
-}"""
 FIRST_VISIT, LOGIN = "first visit", "login"
 SENDER = ("host", "port", "ssl_trust", "address")
 RECEIVER = ("to", "cc", "bcc")
@@ -96,7 +90,7 @@ def enter(portal: Portal, password: str, rule: str) -> None:
     portal.fill("login", "password", password)
     submit = portal.text("login", "submit")
     said = portal.press(submit)
-    if not portal.until(lambda: not portal.button(submit).count(), 0 if said else None):
+    if not portal.until(lambda: not portal.button(submit).count(), pages.SHOWN_SECONDS if said else None):
         hint = "give the right one, with --password-file or dls_server_admin_password; the vendor cannot recover one"
         raise refusal("admin password", rule, said, hint)
 
@@ -109,8 +103,11 @@ def refusal(what: str, rule: str, said: str, hint: str) -> Refused:
 # --- What is there ---
 
 
-def uuid(portal: Portal) -> Answer:
-    """Read the UUID that licences are bound to, and the version where the page shows it."""
+def uuid(portal: Portal, expected: str = "") -> Answer:
+    """Read the UUID that licences are bound to, and the version where the page shows it.
+
+    Raises Refused where it is another one than `expected`; empty: any.
+    """
     portal.visit("home")
     text = portal.text("home", "uuid")
     line = portal.wait(portal.page.get_by_text(re.compile(rf"\b{re.escape(text.words)}\b")), text).inner_text()
@@ -118,6 +115,9 @@ def uuid(portal: Portal) -> Answer:
     if found is None:
         hint = "copy it from the portal by hand, and report what the page shows"
         raise Problem("UUID", "must be hexadecimal, as 8-4-4-4-12 in upper case", line[:100], hint)
+    if expected and expected.upper() != found[0]:
+        hint = "see that this is the right host, and what of it has changed: dlsctl identity; else mend dls_server_uuid"
+        raise Refused("UUID", f"must be {expected.upper()}, to which the licence is bound", found[0], hint)
     return Answer(False, found[0], {"uuid": found[0], "version": portal.version or None})
 
 
@@ -130,7 +130,7 @@ def read_items(portal: Portal) -> list[Item]:
     portal.settle()
     day = today()
     rows = portal.rows("items")
-    return [item_of({key: cell.inner_text() for key, cell in row.items()}, day) for row in rows]
+    return [item_of({key: cell.shown for key, cell in row.items()}, day) for row in rows]
 
 
 def read_projects(portal: Portal) -> list[Project]:
@@ -139,12 +139,12 @@ def read_projects(portal: Portal) -> list[Project]:
     tag, statistics = portal.text("projects", "default").words, portal.text("projects", "statistics").words
     found = []
     for row in portal.rows("projects"):
-        lines = [line.strip() for line in row["project"].inner_text().splitlines()]
+        lines = [line.strip() for line in row["project"].shown.splitlines()]
         name = " ".join(line for line in lines if line and line != statistics)
-        if row["project"].get_by_text(tag, exact=True).count():
+        if tag in map(str.strip, row["project"].parts):
             name = name.removeprefix(tag).strip() or name
-        key = re.search(evidence.KEY, "".join(row["key"].evaluate(_WITHOUT_BUTTONS).split()))
-        ids = re.findall(r"^\s*(\d+)\s*:", row["items"].inner_text(), re.MULTILINE)
+        key = re.search(evidence.KEY, "".join(row["key"].own.split()))
+        ids = re.findall(r"^\s*(\d+)\s*:", row["items"].shown, re.MULTILINE)
         found.append(Project(name, project_id(key[0]) if key else "", tuple(ids), key[0] if key else ""))
     return found
 
@@ -271,7 +271,12 @@ def keys(portal: Portal, project: str | None, out: Path, urls: Mapping[str, str]
     `urls`: what they must name as main and standby; empty: not compared. Raises Problem for a key that is none, or
     names others.
     """
-    found = {each.name: each.key for each in read_projects(portal)}
+    there = read_projects(portal)
+    found = {each.name: each.key for each in there}
+    names = [each.name for each in there if project in (None, each.name)]
+    if twice := [name for name in names if names.count(name) > 1]:
+        hint = "rename one in the portal: nobody can tell their keys apart"
+        raise Problem(f"project {twice[0]}", "must be the only one of its name", names.count(twice[0]), hint)
     if project is not None and project not in found:
         raise Refused("project", "must exist", project, f"name one of: {', '.join(found) or 'none'}")
     if missing := [name for name in found if not found[name] and project in (None, name)]:
@@ -373,9 +378,9 @@ def alerts(  # noqa: PLR0913, PLR0917 - one parameter an option
     before = read_alerts(portal)
     # Receivers first: they can be put back where the sender is refused, whose old password nobody can read.
     todo = []
-    if any(before[name] != value for name, value in receiver.items()):
+    if not has_alerts(before, receiver):
         todo.append("receiver")
-    if sender and (again or any(before[name] != value for name, value in sender.items())):
+    if sender and (again or not has_alerts(before, sender)):
         todo.append("sender")
     if not todo:
         return Answer(False, "the alerts are set", {"alerts": before})
@@ -391,7 +396,9 @@ def alerts(  # noqa: PLR0913, PLR0917 - one parameter an option
         if not taken:
             if who == "sender" and "receiver" in todo:
                 save_alerts(portal, "receiver", before, "")
-            raise refusal(f"{who} of alerts", "must be taken by the portal", said, "the portal keeps what it had")
+            kept = has_alerts(read_alerts(portal), before)
+            hint = "the portal keeps what it had" if kept else "look at the page Usage Alert, some of it may be new"
+            raise refusal(f"{who} of alerts", "must be taken by the portal", said, hint)
     return Answer(True, f"set the {names} of alerts", {"alerts": wanted})
 
 
@@ -404,7 +411,16 @@ def save_alerts(portal: Portal, who: str, values: Mapping[str, str], password: s
     if who == "sender":
         portal.fill("alert", "password", password)
     said = portal.press(portal.text("alert", who))
-    return said, read_back(portal, said, read_alerts, lambda found: mine.items() <= found.items()) is not None
+    return said, read_back(portal, said, read_alerts, lambda found: has_alerts(found, mine)) is not None
+
+
+def has_alerts(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Return whether the values are those wanted, addresses in this order, however the portal parts them."""
+    return all(
+        [part.strip() for part in found[name].split(";") if part.strip()]
+        == [part.strip() for part in wanted[name].split(";") if part.strip()]
+        for name in wanted
+    )
 
 
 def read_alerts(portal: Portal) -> dict[str, str]:
@@ -414,11 +430,14 @@ def read_alerts(portal: Portal) -> dict[str, str]:
 
 
 def read_back(portal: Portal, said: str, read: Callable[[Portal], Any], as_wanted: Callable[[Any], bool]) -> Any:
-    """Return what `read` reads once it is as wanted, None if it is not in time; at once where it was refused."""
+    """Return what `read` reads once it is as wanted, None if it is not in time; soon where the portal said something.
+
+    What it says may also be that all went well.
+    """
     found: list[Any] = []
 
     def arrived() -> bool:
         found[:] = [read(portal)]
         return as_wanted(found[0])
 
-    return found[0] if portal.until(arrived, 0 if said else None) else None
+    return found[0] if portal.until(arrived, pages.SHOWN_SECONDS if said else None) else None
