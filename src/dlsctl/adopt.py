@@ -1,17 +1,16 @@
 """Adoption: a server that was installed by hand becomes the kit's, with all its state, or runs on as it did.
 
 On the same file system its folder becomes the release by one rename; otherwise it is copied and the copy compared.
-Until the server is healthy again, the journal and one file beside it tell how to give everything back.
+Until the server is healthy again, the journal and what is beside it tell how to give everything back.
 """
 
-import base64
 import contextlib
 import hashlib
 import os
 import shutil
 import stat
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Set, Tuple
 
 from dlsctl.adoptable import (
     content_problems,
@@ -36,7 +35,6 @@ from dlsctl.files import (
     relabel,
     sync_folder,
     walk,
-    write_atomic,
     write_json,
 )
 from dlsctl.host import Account, process_account, systemctl, utc_now
@@ -198,23 +196,30 @@ def note_sight(inst: Installation, folder: str) -> None:
 def place_folder(inst: Installation, folder: str, version: str, entries: Dict[str, Entry]) -> None:
     """Move the folder to where the release is, in one rename; how to give it back is on disk before."""
     status = os.stat(folder)
-    edited = {name: read_bytes(os.path.join(folder, name)) for name in EDITED}
     was = {
         "base": [status.st_mode & 0o7777, status.st_uid, status.st_gid],
         "entries": [[path, entry["mode"], entry["uid"], entry["gid"]] for path, entry in sorted(entries.items())],
-        "files": {
-            name: [base64.b64encode(data).decode(), entries[name]["mtime_ns"]] if data is not None else None
-            for name, data in edited.items()
-        },
     }
-    write_json(was_path(inst), was, 0o600)
+    kept = was_dir(inst)
+    clear(kept)
+    os.mkdir(kept, 0o700)
+    edited = [entries[name] for name in EDITED if name in entries]
+    for entry in edited:
+        copy_entry(entry, os.path.join(folder, entry["path"]), kept)
+    settle(edited, kept)
+    write_json(os.path.join(kept, WAS), was, 0o600)
+    sync_folder(inst.kit)
     os.rename(folder, inst.release_dir(version))
     sync_folder(inst.releases)
     sync_folder(os.path.dirname(folder))
 
 
-def was_path(inst: Installation) -> str:
-    return os.path.join(inst.kit, "adopting.json")
+WAS = "was.json"  # modes and owners, beside the files that the kit may edit
+
+
+def was_dir(inst: Installation) -> str:
+    """How the folder was before it was moved: what is there needs no room when everything is given back."""
+    return os.path.join(inst.kit, "adopting")
 
 
 def copy_tree(folder: str, target: str, known: Dict[str, Entry], entries: Dict[str, Entry]) -> None:
@@ -315,7 +320,7 @@ def finish(inst: Installation, journal: Journal) -> Dict[str, Any]:
     done = {key: facts.get(key) for key in ("folder", "new", "method", "outage", "state", "unit", "starts")}
     done.update(kept=kept, at=utc_now())
     write_json(adopted_path(inst), done, 0o600)
-    clear(was_path(inst))
+    clear(was_dir(inst))
     return dict(done, changed=True)
 
 
@@ -350,8 +355,9 @@ def undo(inst: Installation, facts: Dict[str, Any]) -> None:
         put_off(inst, tree, facts["new"])
         shutil.rmtree(staged_dir(inst), ignore_errors=True)
     clear(inst.record_path(facts["new"]))
-    disclaim(inst, facts["new"])
-    clear(was_path(inst))
+    clear(was_dir(inst))
+    with contextlib.suppress(OSError):  # of a full disk: such a record of no release is no harm
+        disclaim(inst, facts["new"])
     way = Way(*facts["way"])
     if way.running:
         start_by_hand(inst, folder, way, facts["line"])
@@ -361,13 +367,13 @@ def give_back(inst: Installation, tree: str, folder: str) -> None:
     """Make the folder as it was, but for what the server wrote meanwhile, and move it back."""
     if os.path.lexists(folder):
         raise Refused(folder, "must not be there, since the server goes back to it", "something", "move it away")
-    was = read_json(was_path(inst)) or {}
+    was = read_json(os.path.join(was_dir(inst), WAS))
     if was:
         ours = kit_files(inst, os.path.basename(tree))
-        for name, kept in was["files"].items():
+        for name in EDITED:
             clear(os.path.join(tree, name + TEMPORARY))  # of a run that was killed
             if name in ours:
-                unedit(os.path.join(tree, name), ours[name], kept)
+                unedit(os.path.join(tree, name), ours[name], os.path.join(was_dir(inst), name))
         give_rights_back(tree, was)
     os.rename(tree, folder)
     sync_folder(os.path.dirname(folder))
@@ -375,16 +381,15 @@ def give_back(inst: Installation, tree: str, folder: str) -> None:
     relabel(folder)
 
 
-def unedit(path: str, sha256: str, kept: Optional[List[Any]]) -> None:
-    """Take an edit of the kit back, where nobody has edited the file since; `kept` is what it was, with its time."""
+def unedit(path: str, sha256: str, kept: str) -> None:
+    """Take an edit of the kit back, where nobody has edited the file since; `kept` is what was there, if anything."""
     data = read_bytes(path)
     if data is None or hashlib.sha256(data).hexdigest() != sha256:
         return
-    if kept is None:
+    if os.path.exists(kept):
+        os.rename(kept, path)
+    else:
         os.unlink(path)
-        return
-    write_atomic(path, base64.b64decode(kept[0]))
-    os.utime(path, ns=(kept[1], kept[1]))
 
 
 def give_rights_back(tree: str, was: Dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """A server that somebody installed by hand, as the vendor documents it: how it runs, and what starts it."""
 
+import contextlib
 import glob
 import os
 import pwd
@@ -122,7 +123,10 @@ def run_script(inst: Installation, folder: str, account: Optional[List[int]]) ->
 
     script = os.path.join(folder, "startup.sh")
     argv = ["./startup.sh"] if os.access(script, os.X_OK) else ["/bin/sh", "./startup.sh"]
-    with open(inst.console_log, "ab") as log:
+    with contextlib.ExitStack() as stack:
+        log: Any = subprocess.DEVNULL
+        with contextlib.suppress(OSError):  # of a full disk
+            log = stack.enter_context(open(inst.console_log, "ab"))
         process = subprocess.Popen(
             argv,
             cwd=folder,

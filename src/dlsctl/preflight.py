@@ -128,6 +128,10 @@ def machine_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
 def adoption_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
     """What keeps a server by hand from being taken over, as far as it can be told without the vendor's archive."""
     yield from machine_problems(spec, inst)
+    if not spec["values"].get(spec["prefix"] + "admin_password_set"):
+        rule = "must be true for a server that is taken over: until then only its own host reaches it, and no client"
+        hint = "log in to its portal as admin, with a password, and set it to true"
+        yield Refused(spec["prefix"] + "admin_password_set", rule, "false", hint)
     folder, version = (spec["values"].get(spec["prefix"] + name) for name in ("adopt_from", "version"))
     if not folder or not version:
         return

@@ -23,7 +23,7 @@ from dlsctl.byhand import names_folder, starting_lines
 from dlsctl.cli import main
 from dlsctl.host import wait_until
 from dlsctl.journal import Journal, locked
-from dlsctl.problems import EXIT_BLOCKED, EXIT_OK, EXIT_REFUSED, EXIT_UNHEALTHY, Problem
+from dlsctl.problems import EXIT_BLOCKED, EXIT_FAILED, EXIT_OK, EXIT_REFUSED, EXIT_UNHEALTHY, Problem
 from dlsctl.processes import processes_below, server_processes
 from dlsctl.service import page_error
 from dlsctl.state import state
@@ -318,7 +318,7 @@ def test_server_that_does_not_answer_is_refused(running: Hand) -> None:
             os.kill(pid, signal.SIGCONT)
 
 
-@pytest.mark.parametrize("method", [RENAME, COPY])
+@pytest.mark.parametrize("method", [RENAME, pytest.param(COPY, marks=pytest.mark.slow)])
 def test_failure_gives_everything_back(running: Hand, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hand = running
     by_method(monkeypatch, method)
@@ -339,6 +339,26 @@ def test_failure_gives_everything_back(running: Hand, method: str, monkeypatch: 
     monkeypatch.undo()
     monkeypatch.setattr(dlsctl.adoptable, "IN_MEMORY", ())
     assert hand.adopt() == EXIT_OK
+    assert hand.answers()
+
+
+@pytest.mark.parametrize("step", ["place", "switch", "start"])
+def test_full_disk_gives_everything_back(running: Hand, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    hand = running
+    (hand.site.root / "etc/dls.json").write_text('{"servers": ["self", "http://standby/"]}')
+    before, original = tree(hand.folder), Journal.note
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    def note(journal: Journal, **facts: Any) -> None:
+        original(journal, **facts)
+        if facts.get("step") == step:
+            replace(monkeypatch, "write_new", full)
+
+    monkeypatch.setattr(Journal, "note", note)
+    assert hand.adopt() == EXIT_FAILED
+    is_as_before(hand, before)
     assert hand.answers()
 
 
@@ -390,8 +410,13 @@ def test_blocked_way_back_is_told_and_gone_on_with(
     assert (hand.folder / "licence.dat").read_text() == "precious"
 
 
-@pytest.mark.parametrize("method", [RENAME, COPY])
-@pytest.mark.parametrize("step", STEPS)
+QUICK = {("place", RENAME), ("start", RENAME)}
+KILLED = [(step, method) for step in STEPS for method in (RENAME, COPY)]
+
+
+@pytest.mark.parametrize(
+    ("step", "method"), [pytest.param(*case, marks=[] if case in QUICK else pytest.mark.slow) for case in KILLED]
+)
 def test_invariant_15_killed_at_any_step_the_server_runs_here_or_there(
     running: Hand, step: str, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from dlsctl.packages import missing_packages
 from dlsctl.preflight import preflight
 from dlsctl.releases import point_current
 from tests.dlsctl import tiny
-from tests.dlsctl.conftest import Site, free_port
+from tests.dlsctl.conftest import LINE, Site, free_port
 from tests.dlsctl.program import program
 from tests.dlsctl.replacing import replace
 
@@ -27,6 +27,7 @@ ROLE = Path(__file__).parents[2] / "roles" / "dls_server"
 SOURCES = ROLE.parents[1] / "src"
 OPTIONS = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
 UNINSTALL = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["uninstall"]["options"]
+ADOPT = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["adopt"]["options"]
 DEFAULTS = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
 
 
@@ -85,6 +86,18 @@ def test_a_server_without_a_password_is_refused_behind_a_proxy_whose_portal_is_o
     Path(spec["proxy"]).write_text("    if ($dls_portal = 0) {\n")
     (text,) = texts(spec)
     assert text.startswith("dls_server_admin_password_set: must be true where a proxy on the host lets administrators")
+
+
+def test_taking_over_tells_what_is_wrong_with_the_folder_and_what_shuts_clients_out(
+    spec: dict[str, Any], site: Site
+) -> None:
+    values = spec["values"] | {"dls_server_adopt_from": str(site.root / "gone")}
+    adopting = spec | {"entry": "adopt", "options": ADOPT, "values": values, "line": LINE, "known": sorted(ADOPT)}
+    password, folder = texts(adopting | {"names": sorted(values)})
+    assert password.startswith("dls_server_admin_password_set: must be true for a server that is taken over")
+    assert folder.startswith(f"{site.root}/gone: must be a folder of this host")
+    values["dls_server_adopt_from"] = "dls-linux"
+    assert "dls_server_adopt_from: must be an absolute path on the host, got 'dls-linux'" in "\n".join(texts(adopting))
 
 
 PATH_RULE = "must be an absolute path, without spaces, percent signs, quotes, braces, ';', $, '..' or a trailing slash"
