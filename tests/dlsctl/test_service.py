@@ -5,7 +5,6 @@ import json
 import os
 import pwd
 import signal
-import tarfile
 import threading
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from dlsctl.launch import launch_digest
 from dlsctl.problems import EXIT_DIFFERS, EXIT_FAILED, EXIT_REFUSED, EXIT_STOPPED, EXIT_UNHEALTHY
 from dlsctl.processes import server_processes
 from dlsctl.service import portal_error
+from dlsctl.store import check, open_backup
 from tests.dlsctl import tiny
 from tests.dlsctl.conftest import Site
 
@@ -193,9 +193,10 @@ def test_direct_launch_by_root_runs_as_the_configured_user(site: Site) -> None:
 def test_uninstall_saves_the_server_s_state_and_leaves_nothing_else(site: Site) -> None:
     site.deploy()
     saved = site.ask("uninstall")["saved"]
-    with tarfile.open(saved) as tar:
-        assert tar.getnames() == ["state/data", "state/data/store.log", "release.json"]
-    assert Path(saved).stat().st_mode & 0o777 == 0o600
+    backup = open_backup(saved)
+    assert [entry["path"] for entry in backup.manifest["sections"]["release"]] == ["data", "data/store.log"]
+    assert (backup.manifest["reason"], Path(saved).stat().st_mode & 0o777) == ("uninstall", 0o700)
+    assert check(backup)
     assert not site.home.exists()
 
 
