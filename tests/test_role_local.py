@@ -108,7 +108,7 @@ def test_change_that_cannot_get_healthy_is_taken_back(machine: Machine, launch: 
 def test_purge_that_is_switched_off_by_text_purges_nothing(machine: Machine, value: str) -> None:
     machine.changed("install")
     machine.changed("uninstall", "-e", f"dls_server_uninstall_purge={value}")
-    assert [path.suffix for path in (machine.root / "backups").iterdir()] == [".gz"]
+    assert len(list((machine.root / "backups").glob("*/manifest.json"))) == 1
     assert (machine.root / "lib/licenses").is_dir()
     assert machine.changed("uninstall", "-e", f"dls_server_uninstall_purge={value}") == 0
 
