@@ -165,7 +165,7 @@ def finish(inst: Installation, journal: Journal) -> Dict[str, Any]:
         clear(os.path.join(inst.kit, CONFIRMATION))
     if facts["rehost"]:
         write_json(os.path.join(inst.kit, "identity.json"), identity(), 0o600)
-    shutil.rmtree(rest)
+    clear(rest)  # gone already where an earlier run died right after this
     kept = facts["aside"] or (facts["old"] if facts["old"] != facts["new"] else None)
     done = {key: facts.get(key) for key in ("old", "new", "outage", "rehost")}
     changed = changed_configuration(inst, sections)

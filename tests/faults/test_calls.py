@@ -217,3 +217,13 @@ def test_invariant_15_release_that_stays_keeps_its_record_when_another_archive_o
         act_start(host)
     assert host.inst.release(NEW) == record
     assert {entry["path"] for entry in state(host.inst, NEW, fresh=True)} == {path for _, path in STATE}
+
+
+def test_invariant_20_restore_that_dies_when_all_but_its_journal_is_gone_is_not_undone(host: Host) -> None:
+    """Undone, it would put aside what clients have written to the restored server by then."""
+    verb = VERBS["restore"]
+    steps = calls_of(host, verb)
+    last = len(steps) - steps[::-1].index("save")
+    in_child(host.world, host.journal, lambda: verb.act(host), FAULTS[0], last)
+    act_start(host)
+    assert verb.check(host) == "new"
