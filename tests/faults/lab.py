@@ -104,9 +104,9 @@ class LabHost:
         self.shell(
             f"cat >/etc/systemd/system/writer.service <<'END'\n{WRITER}END\nsystemctl enable --quiet --now writer"
         )
-        self.shell(f"sleep 1; {DLSCTL} backup; sleep 1")
+        self.shell(f"sleep 1 && {DLSCTL} backup && sleep 1")
         self.keep("running")
-        self.shell(f"{self.words('upgrade')} >/dev/null; sleep 1")
+        self.shell(f"{self.words('upgrade')} && sleep 1")
         self.keep("upgraded")
 
     def put(self, path: Path, target: str) -> None:
