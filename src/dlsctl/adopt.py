@@ -21,23 +21,24 @@ from dlsctl.adoptable import (
     is_same,
     place_problems,
     refuse,
-    room_problem,
 )
 from dlsctl.apply import apply, is_enabled, write_pending
 from dlsctl.archives import Archive, installed_members
 from dlsctl.byhand import Way, start_by_hand, starting_lines, stop_by_hand, told_process, way_of
 from dlsctl.files import (
+    SPARE,
     TEMPORARY,
     Entry,
     Hashes,
     read_bytes,
     read_json,
     relabel,
+    room_problems,
     sync_folder,
     walk,
     write_json,
 )
-from dlsctl.host import Account, process_account, systemctl, utc_now
+from dlsctl.host import Account, process_account, systemctl, utc_now, utc_stamp
 from dlsctl.installation import Installation, Release
 from dlsctl.journal import Journal, journaled, recovers
 from dlsctl.problems import Problem, Refused
@@ -123,7 +124,7 @@ def adopt(inst: Installation, order: Takeover) -> Dict[str, Any]:
 def facts_of(inst: Installation, order: Takeover, way: Way) -> Dict[str, Any]:
     """What the journal holds from the beginning: enough to give everything back."""
     method = RENAME if is_renamable(order.folder, inst.releases) else COPY
-    made = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    made = utc_stamp()
     return {
         "folder": order.folder,
         "new": order.version,
@@ -153,7 +154,7 @@ def require_adoptable(inst: Installation, order: Takeover, hashes: Optional[Hash
         entries = entries_of(order.folder, hashes)
         found += content_problems(order.folder, archive, entries)
     if not is_renamable(order.folder, inst.releases):
-        found += room_problem(inst, sum(entry["size"] for entry in entries.values()))
+        found += room_problems(inst.releases, SPARE + sum(entry["size"] for entry in entries.values()))
     error = page_error(inst.server_port, order.line["health_path"]) if way.running else None
     if error:
         rule = "must answer on port {} before it is taken over".format(inst.server_port)

@@ -13,7 +13,6 @@ from dlsctl.files import (
     Hashes,
     describe,
     existing_parent,
-    free_bytes,
     list_folder,
     read_bytes,
     refuse_unreadable,
@@ -24,7 +23,6 @@ from dlsctl.installation import Installation
 from dlsctl.launch import startup_with_ports
 from dlsctl.problems import Problem, Refused, one_line
 
-SPARE = 64 << 20  # bytes that a copy leaves free
 NAMED = 10  # paths that a message names of many
 IN_MEMORY = ("tmpfs", "ramfs")
 # Of the vendor's layout: where another server lies inside the folder, one of these is somewhere below its top.
@@ -237,14 +235,6 @@ def member_text(archive: Archive, path: str) -> bytes:
                 stream = tar.extractfile(member)
                 return stream.read() if stream else b""
     return b""
-
-
-def room_problem(inst: Installation, size: int) -> Iterator[Problem]:
-    """Whether a copy of so many bytes has room."""
-    if free_bytes(inst.releases) < size + SPARE:
-        got = "{} MiB".format(free_bytes(inst.releases) >> 20)
-        rule = "must have {} MiB free".format((size + SPARE) >> 20)
-        yield Refused(inst.releases, rule, got, "free some space")
 
 
 def refuse(folder: str, version: str, found: List[Problem]) -> None:

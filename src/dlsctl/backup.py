@@ -8,22 +8,24 @@ import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from dlsctl.files import (
+    SPARE,
     Entry,
     describe,
-    free_bytes,
     portable,
     refuse_unreadable,
     renamed,
+    require_free,
     sync_folder,
+    unused_name,
     walk,
     write_json,
 )
-from dlsctl.host import utc_now
+from dlsctl.host import utc_now, utc_stamp
 from dlsctl.identity import identity, recorded_identity
-from dlsctl.installation import Installation
+from dlsctl.installation import CONFIRMATION, Installation
 from dlsctl.journal import journaled, recovers
 from dlsctl.packs import best_compression, encryption_for, pack_name, require_tool, write_pack
-from dlsctl.problems import Problem, Refused
+from dlsctl.problems import Problem
 from dlsctl.processes import is_running
 from dlsctl.service import start, stop, wait_healthy
 from dlsctl.state import scan, state
@@ -41,8 +43,7 @@ from dlsctl.store import (
 from dlsctl.trees import COPIED, clear, copy_entry, make_parents, named_owner
 
 # Of the kit's folder: what tells the server's state from the archive's files, and what is known of the server.
-KIT_FILES = ("identity.json", "edits.json", "in-sight.json", "admin-password-set", "upgrades.json")
-SPARE = 64 << 20  # bytes that a backup leaves free
+KIT_FILES = ("identity.json", "edits.json", "in-sight.json", CONFIRMATION, "upgrades.json")
 
 
 class Copy(NamedTuple):
@@ -62,11 +63,10 @@ def back_up(inst: Installation, hot: bool = False, reason: str = "by hand") -> B
     """
     version = str(inst.release()["version"])
     require_room(inst)
-    was_running, health = is_running(inst), None
+    was_running, health, outage = is_running(inst), None, 0.0
     name = new_name(inst, version)
     with journaled(inst, "backup", name=name, was_running=was_running):
         make_partial_dir(inst, name)
-        begun = time.monotonic()
         if hot or not was_running:
             copy = copy_all(inst, name, version, copy_dir(inst, name))
         else:
@@ -78,7 +78,7 @@ def back_up(inst: Installation, hot: bool = False, reason: str = "by hand") -> B
             finally:
                 start(inst)
             health = health_problem(inst)
-        outage = 0 if hot or not was_running else round(time.monotonic() - begun, 1)
+            outage = round(time.monotonic() - begun, 1)
         facts = {"reason": reason, "method": "hot" if hot and was_running else "stopped", "outage": outage}
         backup = save(inst, copy, facts)
         shutil.rmtree(copy.folder)
@@ -100,18 +100,11 @@ def require_room(inst: Installation) -> None:
     """Raise Refused where the state does not fit twice: as a copy beside the server, and as a pack."""
     size = sum(entry.get("size", 0) for entry in state(inst)) + SPARE
     for folder in (inst.kit, inst.backup_dir):
-        if free_bytes(folder) < size:
-            got = "{} MiB".format(free_bytes(folder) >> 20)
-            raise Refused(folder, "must have {} MiB free for a backup".format(size >> 20), got, "free some space")
+        require_free(folder, size, " for a backup")
 
 
 def new_name(inst: Installation, version: str) -> str:
-    base = name = "{}-{}".format(time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), version)
-    number = 1
-    while os.path.lexists(os.path.join(inst.backup_dir, name)):
-        number += 1
-        name = "{}-{}".format(base, number)
-    return name
+    return unused_name(inst.backup_dir, "{}-{}{{}}".format(utc_stamp(), version))
 
 
 def copy_dir(inst: Installation, name: str) -> str:

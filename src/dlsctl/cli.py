@@ -13,7 +13,7 @@ from dlsctl.access import filter_is_loaded, load_filter, require_address_filter,
 from dlsctl.apply import apply, plan
 from dlsctl.deployment import Spec, prepare
 from dlsctl.files import write_json
-from dlsctl.forms import line_of
+from dlsctl.forms import RELEASE_OPTIONS, line_of
 from dlsctl.identity import (
     UUID_FORM,
     drift_problem,
@@ -149,11 +149,7 @@ def parser(word: str = "") -> argparse.ArgumentParser:
     entry.add_argument("--accept", action="store_true", help="record what is there now in place of what was")
     entry = verb(verb_install, "unpack a vendor archive as a release")
     entry.add_argument("archive", metavar="FILE")
-    for name, text in (
-        ("sha256", "the pinned checksum"),
-        ("version", "the version it must hold"),
-        ("line", "the release line's facts, as JSON"),
-    ):
+    for name, text in RELEASE_OPTIONS:
         entry.add_argument("--" + name, required=True, help=text)
     entry = verb(verb_apply, "make the running server what the configuration says")
     entry.add_argument("--version", help="the installed release to use where none is in use yet")

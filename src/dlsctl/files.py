@@ -9,7 +9,7 @@ import shutil
 import stat
 import tarfile
 import time
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import IO, Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from dlsctl.host import Account, read_proc, run
 from dlsctl.problems import Refused, one_line, shown
@@ -148,12 +148,17 @@ def write_json(path: str, value: Any, mode: int = 0o644) -> None:
     write_atomic(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode(), mode)
 
 
-def sha256_file(path: str) -> str:
+def sha256_of(stream: IO[bytes]) -> str:
+    """The SHA-256 of what a stream has left."""
     digest = hashlib.sha256()
-    with os.fdopen(open_regular(path), "rb") as stream:
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
+    for block in iter(lambda: stream.read(1 << 20), b""):
+        digest.update(block)
     return digest.hexdigest()
+
+
+def sha256_file(path: str) -> str:
+    with os.fdopen(open_regular(path), "rb") as stream:
+        return sha256_of(stream)
 
 
 def give_to(folder: str, account: Optional[Account]) -> None:
@@ -255,6 +260,32 @@ def existing_parent(path: str) -> str:
 def free_bytes(path: str) -> int:
     disk = os.statvfs(existing_parent(path))
     return disk.f_bavail * disk.f_frsize
+
+
+SPARE = 64 << 20  # bytes that a copy leaves free
+
+
+def room_problems(folder: str, size: int, purpose: str = "") -> Iterator[Refused]:
+    """Whether a folder's file system lacks room for so many bytes."""
+    free = free_bytes(folder)
+    if free < size:
+        rule = "must have {} MiB free{}".format(size >> 20, purpose)
+        yield Refused(folder, rule, "{} MiB".format(free >> 20), "free some space")
+
+
+def require_free(folder: str, size: int, purpose: str = "") -> None:
+    """Raise Refused where a folder's file system lacks room for so many bytes."""
+    for problem in room_problems(folder, size, purpose):
+        raise problem
+
+
+def unused_name(folder: str, form: str) -> str:
+    """`form` with nothing in the place of {}, or -2, -3 and so on where there is such a name already."""
+    name, number = form.format(""), 1
+    while os.path.lexists(os.path.join(folder, name)):
+        number += 1
+        name = form.format("-{}".format(number))
+    return name
 
 
 def hashed(text: Optional[str]) -> Optional[str]:

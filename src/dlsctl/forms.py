@@ -6,10 +6,10 @@ Either may be damaged or forged, and root acts on it: nothing of them is used th
 import json
 import os
 import re
-import time
 from typing import Any, Callable, Dict, Iterator, Tuple
 
 from dlsctl.archives import VERSION_FORM
+from dlsctl.host import seconds_of
 from dlsctl.packs import COMPRESSIONS, ENCRYPTIONS
 from dlsctl.problems import Refused, one_line, shown
 
@@ -23,6 +23,13 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str) and "\0" not in value
 
 
+RELEASE_OPTIONS = (  # of the verbs that take a vendor archive
+    ("sha256", "the pinned checksum"),
+    ("version", "the version it must hold"),
+    ("line", "the release line's facts, as JSON"),
+)
+
+
 def is_number(value: Any, least: int, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
@@ -34,7 +41,7 @@ def is_sha256(value: Any) -> bool:
 def is_time(value: Any) -> bool:
     """Whether a value is a point in time as `utc_now` writes it."""
     try:
-        time.strptime(value, "%Y-%m-%dT%H:%M:%SZ")
+        seconds_of(value)
     except (TypeError, ValueError):
         return False
     return True

@@ -1,5 +1,6 @@
 """The host below the server: commands, systemd, processes, ports, memory."""
 
+import calendar
 import contextlib
 import os
 import pwd
@@ -15,8 +16,21 @@ from dlsctl.problems import Problem
 Account = Tuple[int, int]  # (uid, gid)
 
 
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
 def utc_now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return time.strftime(TIME, time.gmtime())
+
+
+def seconds_of(text: str) -> int:
+    """Seconds since 1970 of a time as `utc_now` gives it. Raises ValueError."""
+    return calendar.timegm(time.strptime(text, TIME))
+
+
+def utc_stamp() -> str:
+    """The time now, for names."""
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
 
 
 def run(argv: Sequence[str], text: str = "", **options: Any) -> Tuple[int, str]:

@@ -11,6 +11,7 @@ from dlsctl.problems import Blocked, Problem, Refused
 
 Release = Dict[str, Any]  # a record: {version, archive_sha256, installed, line, members}
 
+CONFIRMATION = "admin-password-set"  # a file of the kit's folder: the portal took a password
 DEFAULT_CONFIG = "/etc/dls/dlsctl.json"
 
 

@@ -1,16 +1,15 @@
 """The verbs of the life cycle: backup, restore, drill, upgrade and rollback."""
 
 import argparse
-import calendar
 import os
-import time
 from typing import Any, Callable, Dict, List
 
 from dlsctl.adopt import Takeover, adopt, rehearse_adoption, require_apart
 from dlsctl.backup import back_up
 from dlsctl.drill import drill
 from dlsctl.files import write_atomic
-from dlsctl.forms import line_of
+from dlsctl.forms import RELEASE_OPTIONS, line_of
+from dlsctl.host import seconds_of
 from dlsctl.installation import Installation
 from dlsctl.journal import locked
 from dlsctl.outcome import detached, outcome
@@ -20,11 +19,6 @@ from dlsctl.restore import Wish, restore
 from dlsctl.store import MANIFEST, Backup, Policy, backups, check, damaged_backups, find, policy_of, prunable, prune
 from dlsctl.upgrade import CARRY, FRESH, Order, prune_releases, roll_back, upgrade
 
-RELEASE_OPTIONS = (
-    ("sha256", "the pinned checksum"),
-    ("version", "the version it must hold"),
-    ("line", "the release line's facts, as JSON"),
-)
 AddVerb = Callable[[Callable[[argparse.Namespace], Answer], str], argparse.ArgumentParser]
 
 
@@ -179,9 +173,9 @@ def write_metrics(inst: Installation, path: str, succeeded: bool = True) -> None
     """Write what there is to watch, for a node exporter's textfile collector, in one rename."""
     found = backups(inst)
     newest = found[-1].manifest if found else None
-    made = time.strptime(newest["created"], "%Y-%m-%dT%H:%M:%SZ") if newest else time.gmtime(0)
+    made = seconds_of(newest["created"]) if newest else 0
     values = [
-        ("last_backup_timestamp_seconds", "When the newest backup that was read back was made", calendar.timegm(made)),
+        ("last_backup_timestamp_seconds", "When the newest backup that was read back was made", made),
         ("last_run_success", "Whether the last scheduled backup succeeded", int(succeeded)),
         ("backups", "Number of complete backups", len(found)),
         ("backup_size_bytes", "Size of the newest backup", newest["pack"]["size"] if newest else 0),

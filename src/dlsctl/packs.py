@@ -5,7 +5,6 @@ any length; compressed by zstd(1) where the host has it and by gzip(1) otherwise
 """
 
 import contextlib
-import hashlib
 import io
 import os
 import re
@@ -240,10 +239,3 @@ def through(
                 raise damaged(what, got)
             if code:
                 raise Problem(command[0], "must succeed", got, "look at the free space there, and at the key")
-
-
-def sha256_of(stream: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    for block in iter(lambda: stream.read(1 << 20), b""):
-        digest.update(block)
-    return digest.hexdigest()

@@ -6,7 +6,7 @@ import shutil
 from typing import Any, Dict, Iterable, List
 
 from dlsctl.archives import Archive, ArchiveLimits, Member, read_tar, unpack_tar
-from dlsctl.files import free_bytes, give_to, sync_folder, write_json
+from dlsctl.files import give_to, require_free, sync_folder, write_json
 from dlsctl.host import utc_now
 from dlsctl.installation import Installation
 from dlsctl.journal import journaled, recovers
@@ -43,11 +43,7 @@ def install(inst: Installation, archive_path: str, sha256: str, version: str, li
         return False
     archive = pinned_archive(archive_path, sha256, version)
     needed = sum(member.size for member in archive.members) + archive.size
-    free = free_bytes(inst.releases)
-    if free < needed:
-        raise Refused(
-            inst.releases, "must have {} MiB free".format(needed >> 20), "{} MiB".format(free >> 20), "free some space"
-        )
+    require_free(inst.releases, needed)
     with journaled(inst, "install", version=version):
         place_release(inst, archive_path, archive, line)
     return True

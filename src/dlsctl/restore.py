@@ -7,10 +7,10 @@ import shutil
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from dlsctl.archives import Archive
-from dlsctl.backup import KIT_FILES, SPARE, copy_dir
-from dlsctl.files import Entry, free_bytes, read_bytes, write_json
+from dlsctl.backup import KIT_FILES, copy_dir
+from dlsctl.files import SPARE, Entry, read_bytes, require_free, write_json
 from dlsctl.identity import drift_from, drift_problem, identity, recorded_identity
-from dlsctl.installation import Installation
+from dlsctl.installation import CONFIRMATION, Installation
 from dlsctl.journal import Journal, journaled, recovers
 from dlsctl.packs import require_key
 from dlsctl.problems import Refused
@@ -19,7 +19,6 @@ from dlsctl.releases import archive_path_of, pinned_archive, unpack_release
 from dlsctl.state import state
 from dlsctl.store import Backup, Manifest, Reader, contents, find, open_backup
 from dlsctl.switch import (
-    CONFIRMATION,
     SAVE,
     STAGE,
     go_back,
@@ -82,12 +81,7 @@ def refuse_unfit(inst: Installation, backup: Backup, wish: Wish) -> None:
     require_key(backup.pack, manifest["pack"]["encryption"], wish.key)
     if current and not wish.replace and (is_running(inst) or state(inst)):
         got = "a server with state" if state(inst) else "a running server"
-        raise Refused(
-            inst.home,
-            "must hold no server to be restored into",
-            got,
-            "put it aside with --replace",
-        )
+        raise Refused(inst.home, "must hold no server to be restored into", got, "put it aside with --replace")
     if not has_password(backup):
         require_closed_configuration(inst, "the portal may have had no password when the backup was made")
 
@@ -109,9 +103,7 @@ def require_space(folder: str, archive: Archive, manifest: Manifest) -> None:
     """Refuse a restore that would fill the disk."""
     size = sum(member.size for member in archive.members) + archive.size + SPARE
     size += sum(entry.get("size", 0) for entries in manifest["sections"].values() for entry in entries)
-    if free_bytes(folder) < size:
-        got = "{} MiB".format(free_bytes(folder) >> 20)
-        raise Refused(folder, "must have {} MiB free".format(size >> 20), got, "free some space")
+    require_free(folder, size)
 
 
 def has_password(backup: Backup) -> bool:

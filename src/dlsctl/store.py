@@ -5,7 +5,6 @@ written last: what has no manifest is none. The manifest holds every entry of th
 SHA-256, and the digest of the manifest itself. The vendor's archive is not in it: the manifest names its SHA-256.
 """
 
-import calendar
 import contextlib
 import hashlib
 import json
@@ -15,11 +14,12 @@ import shutil
 import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from dlsctl.files import Entry, list_folder, native, read_json, renamed
+from dlsctl.files import Entry, list_folder, native, read_json, renamed, sha256_of
 from dlsctl.forms import require_manifest
+from dlsctl.host import seconds_of
 from dlsctl.identity import identity
 from dlsctl.installation import Installation
-from dlsctl.packs import damaged, read_pack, sha256_of
+from dlsctl.packs import damaged, read_pack
 from dlsctl.problems import Problem, Refused, one_line, problem_of, shown
 from dlsctl.trees import COPIED
 
@@ -227,7 +227,7 @@ def prunable(inst: Installation, policy: Policy) -> List[Backup]:
 
 def age(backup: Backup, now: float) -> float:
     """Seconds since a backup was made; negative where the clock was set back, so that it counts as new."""
-    return now - calendar.timegm(time.strptime(str(backup.manifest["created"]), "%Y-%m-%dT%H:%M:%SZ"))
+    return now - seconds_of(backup.manifest["created"])
 
 
 def newest_good(complete: List[Backup]) -> Optional[Backup]:

@@ -13,9 +13,9 @@ from typing import Any, Callable, Dict, List, Optional
 
 from dlsctl.access import confirm_access, is_closed
 from dlsctl.apply import write_pending
-from dlsctl.files import Entry, give_to, read_bytes, relabel, sync_folder, write_atomic
-from dlsctl.host import read_proc
-from dlsctl.installation import Installation
+from dlsctl.files import Entry, give_to, read_bytes, relabel, sync_folder, unused_name, write_atomic
+from dlsctl.host import read_proc, utc_stamp
+from dlsctl.installation import CONFIRMATION, Installation
 from dlsctl.journal import UNDO, Journal
 from dlsctl.problems import Refused
 from dlsctl.releases import point_current
@@ -25,7 +25,6 @@ from dlsctl.trees import clear, settle, sync_tree
 
 Facts = Dict[str, Any]
 STAGE, STOP, PLACE, SWITCH, START, SAVE = "stage", "stop", "place", "switch", "start", "save"
-CONFIRMATION = "admin-password-set"  # of the kit's folder: the portal took a password
 RUNS_NEW = (START, SAVE)  # steps in which the new tree is whole and in place
 
 
@@ -135,12 +134,7 @@ def name_aside(inst: Installation, version: str) -> Optional[str]:
     """The name for a tree of this version that is there already, when another takes its place."""
     if not os.path.isdir(inst.release_dir(version)):
         return None
-    form = ".replaced-{}{{}}-{}".format(time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), version)
-    name, number = form.format(""), 1
-    while os.path.lexists(os.path.join(inst.releases, name)):  # of the same second, or of a clock that was set back
-        number += 1
-        name = form.format("-{}".format(number))
-    return name
+    return unused_name(inst.releases, ".replaced-{}{{}}-{}".format(utc_stamp(), version))
 
 
 def put_off(inst: Installation, tree: str, version: str) -> None:

@@ -10,7 +10,7 @@ import shutil
 import stat
 from typing import Any, BinaryIO, Dict, Iterable, Tuple
 
-from dlsctl.files import Entry, open_regular, sync_folder
+from dlsctl.files import Entry, open_regular, sha256_of, sync_folder
 from dlsctl.problems import Problem, one_line
 
 FICLONE = 0x40049409  # ioctl_ficlone(2): the copy shares its blocks with the original until one of them is written
@@ -36,7 +36,7 @@ def copy_entry(entry: Entry, full: str, target: str, flush: bool = True) -> Entr
         with new_file(path) as copy:
             with contextlib.suppress(OSError):
                 fcntl.ioctl(copy.fileno(), FICLONE, source.fileno())
-            sha256 = digest_of(copy) if os.fstat(copy.fileno()).st_size else copy_bytes(source, copy)
+            sha256 = sha256_of(copy) if os.fstat(copy.fileno()).st_size else copy_bytes(source, copy)
             if flush:
                 os.fsync(copy.fileno())
         status = os.fstat(source.fileno())
@@ -46,13 +46,6 @@ def copy_entry(entry: Entry, full: str, target: str, flush: bool = True) -> Entr
 def new_file(path: str) -> BinaryIO:
     """Open a file that must not exist yet for reading and writing, for nobody else."""
     return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "r+b")
-
-
-def digest_of(copy: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    for block in iter(lambda: copy.read(1 << 20), b""):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 def copy_bytes(source: BinaryIO, copy: BinaryIO) -> str:

@@ -7,11 +7,11 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 from dlsctl.apply import write_pending
 from dlsctl.archives import VERSION_FORM, Archive, Member
-from dlsctl.backup import SPARE, save_release
-from dlsctl.files import Entry, free_bytes, list_folder, read_json, write_json
+from dlsctl.backup import save_release
+from dlsctl.files import SPARE, Entry, list_folder, read_json, require_free, write_json
 from dlsctl.host import utc_now
 from dlsctl.identity import drift_problem, identity, identity_drift
-from dlsctl.installation import Installation, Release
+from dlsctl.installation import CONFIRMATION, Installation, Release
 from dlsctl.journal import Journal, journaled, recovers
 from dlsctl.problems import Refused, one_line, shown
 from dlsctl.processes import is_running
@@ -20,7 +20,6 @@ from dlsctl.service import portal_error, portal_url, start, stop, wait_healthy
 from dlsctl.state import scan, state
 from dlsctl.store import backups
 from dlsctl.switch import (
-    CONFIRMATION,
     SAVE,
     STAGE,
     START,
@@ -114,9 +113,7 @@ def require_upgradable(inst: Installation, old: str, order: Order) -> Archive:
         refuse_conflicts(inst.release(old), archive, entries)
     size = sum(member.size for member in archive.members) + archive.size
     size += 3 * sum(entry.get("size", 0) for entry in entries) + SPARE  # carried, copied, packed
-    if free_bytes(inst.releases) < size:
-        got = "{} MiB".format(free_bytes(inst.releases) >> 20)
-        raise Refused(inst.releases, "must have {} MiB free".format(size >> 20), got, "free some space")
+    require_free(inst.releases, size)
     return archive
 
 
@@ -238,7 +235,7 @@ def was_left_with_password(inst: Installation, version: str) -> bool:
 
 def release_before(inst: Installation) -> str:
     """The version that was in use before the current one. Raises Refused where it is not on this host any more."""
-    done = [entry for entry in standing_upgrades(inst) if entry["new"] == inst.current_version()]
+    done = [entry for entry in lasting_upgrades(inst) if entry["new"] == inst.current_version()]
     before = str(done[-1]["old"]) if done else None
     if before is None or not inst.is_installed(before):
         got = "{}, which is not kept any more".format(before) if before else "none"
@@ -246,15 +243,15 @@ def release_before(inst: Installation) -> str:
     return before
 
 
-def standing_upgrades(inst: Installation) -> List[Dict[str, Any]]:
+def lasting_upgrades(inst: Installation) -> List[Dict[str, Any]]:
     """The upgrades that were not rolled back, the oldest first."""
-    standing: List[Dict[str, Any]] = []
+    lasting: List[Dict[str, Any]] = []
     for done in upgrades(inst):
-        if standing and (done["old"], done["new"]) == (standing[-1]["new"], standing[-1]["old"]):
-            standing.pop()
+        if lasting and (done["old"], done["new"]) == (lasting[-1]["new"], lasting[-1]["old"]):
+            lasting.pop()
         else:
-            standing.append(done)
-    return standing
+            lasting.append(done)
+    return lasting
 
 
 def release_after(inst: Installation) -> str:

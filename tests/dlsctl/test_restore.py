@@ -47,6 +47,17 @@ def stored(no_server: Site) -> Site:
     return no_server
 
 
+def back_up_a_server_that_dies(site: Site) -> None:
+    """Make a backup whose server's program is another one; the running server's is put back."""
+    site.configure(health_timeout=2)
+    jar = site.release / "dls-2.4.11.jar"
+    text = jar.read_text()
+    jar.write_text("raise SystemExit(1)\n")
+    site.call("backup", check=False)
+    jar.write_text(text)
+    site.call("start", check=False)
+
+
 def refusal(site: Site, **wish: Any) -> str:
     """What a restore of the newest backup is refused with; empty where it would be done."""
     try:
@@ -171,14 +182,7 @@ def test_restore_that_gets_no_health_leaves_everything_as_it_was(
 ) -> None:
     site = backed_up
     (site.release / "licence.dat").write_text("newer")
-    site.configure(health_timeout=2)
-    jar = site.release / "dls-2.4.11.jar"
-    # The backup holds a server that dies: its program was changed when the backup was made.
-    text = jar.read_text()
-    jar.write_text("raise SystemExit(1)\n")
-    site.call("backup", check=False)
-    jar.write_text(text)
-    site.call("start", check=False)
+    back_up_a_server_that_dies(site)
     done = site.call("restore", "--replace", check=False)
     assert done.returncode == EXIT_UNHEALTHY
     assert (site.release / "licence.dat").read_text() == "newer"
@@ -253,13 +257,7 @@ def test_invariant_12_drill_proves_a_backup_and_touches_nothing(backed_up: Site)
 @pytest.mark.slow
 def test_drill_of_a_backup_that_cannot_start_fails_and_leaves_nothing(backed_up: Site) -> None:
     site = backed_up
-    site.configure(health_timeout=2)
-    jar = site.release / "dls-2.4.11.jar"
-    text = jar.read_text()
-    jar.write_text("raise SystemExit(1)\n")
-    site.call("backup", check=False)
-    jar.write_text(text)
-    site.call("start", check=False)
+    back_up_a_server_that_dies(site)
     age = server_age(site.installation)
     assert site.call("drill", check=False).returncode == EXIT_UNHEALTHY
     assert not (site.home / "kit/drill").exists()
