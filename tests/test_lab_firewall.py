@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -163,12 +164,13 @@ class Target:
             **changes,
         }
         request = {
-            "modules": [[name, (ROOT / f"src/{name}.py").read_text()] for name in ("dlsctl", "dlsfirewall")],
-            "verb": verb,
-            "values": values,
-            "closed": [PORTAL, DATA],
+            "modules": {**{str(path.relative_to(SOURCES)): path.read_text() for path in MODULES}, "caller.py": CALLER},
+            "program": "caller",
+            "arguments": verb,
+            "spec": {"values": values, "closed": [PORTAL, DATA]},
         }
-        command = hosts.ssh_command(self.lab, self.host, f"sudo python3 -I -c '{CALLER}'")
+        python = ["sudo", "python3", "-I", "-c", (SOURCES / "piped.py").read_text()]
+        command = hosts.ssh_command(self.lab, self.host, shlex.join(python))
         done = subprocess.run(
             command, input=json.dumps(request), capture_output=True, text=True, timeout=120, check=False
         )
@@ -176,24 +178,26 @@ class Target:
         return json.loads(done.stdout)
 
 
+SOURCES = ROOT / "src"
+MODULES = (*sorted((SOURCES / "dlsctl").glob("*.py")), SOURCES / "dlsfirewall.py")
 CALLER = """
-import json, sys, types
-request = json.loads(sys.stdin.buffer.read().decode())
-for name, source in request["modules"]:
-    sys.modules[name] = module = types.ModuleType(name)
-    exec(compile(source, name + ".py", "exec"), module.__dict__)
-values, closed = request["values"], request["closed"]
-try:
-    verb = request["verb"]
-    seen = module.look(module.NOTHING if verb == "remove" else module.settings(values, values["ports"], closed))
-    answer = seen.texts
-    if verb == "look":
-        answer = {"firewall": seen.firewall, "steps": answer}
-    else:
-        module.apply(seen)
-except module.Problem as problem:
-    answer = {"code": problem.code, "problem": str(problem)}
-print(json.dumps(answer))
+import json
+import dlsfirewall
+from dlsctl.problems import Problem
+
+def main(verb, spec):
+    values = spec["values"]
+    try:
+        given = dlsfirewall.NOTHING if verb == "remove" else dlsfirewall.settings(values, values["ports"], spec["closed"])
+        seen = dlsfirewall.look(given)
+        answer = seen.texts
+        if verb == "look":
+            answer = {"firewall": seen.firewall, "steps": answer}
+        else:
+            dlsfirewall.apply(seen)
+    except Problem as problem:
+        answer = {"code": problem.code, "problem": str(problem)}
+    print(json.dumps(answer))
 """
 
 
@@ -220,9 +224,11 @@ def started(lab: Target, name: str) -> Iterator[Target]:
     lab.firewall = FIREWALLS[name]
     install = f"DEBIAN_FRONTEND=noninteractive apt-get -qq --no-install-recommends install {lab.firewall.packages}"
     lab.run(f"{install} >/dev/null 2>&1\n{lab.firewall.start}")
-    yield lab
-    lab.call("remove")
-    lab.run(lab.firewall.undo)
+    try:
+        yield lab
+        lab.call("remove")
+    finally:
+        lab.run(lab.firewall.undo)
 
 
 @pytest.fixture(scope="module", params=FIREWALLS)

@@ -47,7 +47,7 @@ from dlsctl.processes import is_running, server_processes
 from dlsctl.releases import install, pinned_archive
 from dlsctl.sandbox import hidden_labels, labels_in_sight, rehearse
 from dlsctl.service import portal_error, portal_url, start, stop, wait_healthy
-from dlsctl.state import state
+from dlsctl.state import damage, state
 
 
 def main(arguments: Optional[Sequence[str]] = None, spec: Optional[Spec] = None) -> int:
@@ -269,7 +269,7 @@ def verb_state(options: argparse.Namespace) -> Answer:
 
 def verb_verify(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
-    changed = [entry for entry in state(inst, fresh=True) if entry["change"] != "added"]
+    changed = damage(inst)
     version = inst.current_version()
     if changed:
         problem = Problem(

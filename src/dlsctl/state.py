@@ -56,9 +56,29 @@ def scan(inst: Installation, version: Optional[str] = None, fresh: bool = False)
     hashes.keep()
 
 
+def damage(inst: Installation) -> List[Entry]:
+    """The part of the state that a server does not bring about: what the archive holds is gone or is another.
+
+    A folder that only has another owner is none: a launcher that drops its rights gives the server its folders, and an
+    archive's owners mean nothing on a host. Every file is read.
+    """
+    members = {member.path: member for member in inst.release()["members"]}
+    return [
+        entry
+        for entry in state(inst, fresh=True)
+        if entry["change"] == "removed"
+        or (entry["change"] == "modified" and (entry["kind"] == "file" or is_another(members[entry["path"]], entry)))
+    ]
+
+
 def differs(member: Member, actual: Entry, owner: Account) -> bool:
     """Whether a vendor file is not as the archive has it, with the release's owner."""
-    if member.kind != actual["kind"] or owner != (actual["uid"], actual["gid"]):
+    return owner != (actual["uid"], actual["gid"]) or is_another(member, actual)
+
+
+def is_another(member: Member, actual: Entry) -> bool:
+    """Whether kind, content or mode are not the archive's."""
+    if member.kind != actual["kind"]:
         return True
     if member.kind == "link":
         return bool(member.link != actual["link"])

@@ -140,6 +140,19 @@ def test_verify_names_what_is_missing_or_changed(site: Site) -> None:
     assert "HINT: " in done.stdout
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_verify_leaves_the_server_its_own_folders_but_no_file_of_the_vendor(site: Site) -> None:
+    site.deploy()
+    nobody = pwd.getpwnam("nobody")
+    os.chown(site.release / "linux", nobody.pw_uid, nobody.pw_gid)  # as a launcher does that drops its rights
+    assert site.call("verify").returncode == 0
+    assert "linux" in [entry["path"] for entry in site.ask("state")["state"]]
+    os.chown(site.release / "dls-2.4.11.jar", nobody.pw_uid, nobody.pw_gid)
+    done = site.call("verify", check=False)
+    assert done.returncode == EXIT_DIFFERS
+    assert "got \n  modified  dls-2.4.11.jar\n" in done.stdout
+
+
 def test_health_of_a_stopped_server_says_that_it_is_stopped(site: Site) -> None:
     site.deploy()
     site.call("stop")
