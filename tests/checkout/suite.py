@@ -210,9 +210,15 @@ def _command(name: str, command: list[str], environment: Mapping[str, str] = {})
         ).returncode
     if code == 0:
         return Counts(passed=1)
-    click.echo("\n".join(log.read_text(errors="replace").splitlines()[-80:]))
+    click.echo(_failure(log.read_text(errors="replace")))
     click.echo(f"{name}: must succeed, got exit {code}\nHINT: the whole output is in {log}")
     return Counts(failed=1)
+
+
+def _failure(output: str) -> str:
+    """The end of what failed: of a Molecule run without what it cleaned up afterwards."""
+    until_failure, found, _ = output.partition(" Executed: Failed")
+    return "\n".join((until_failure + found).splitlines()[-80:])
 
 
 def _environment() -> dict[str, str]:

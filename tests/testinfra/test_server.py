@@ -31,8 +31,9 @@ def test_backups_are_made_by_a_timer_only_where_they_are_scheduled(host: Host, e
     scheduled = "backup_schedule" in expected
     assert [unit.exists for unit in units] == [scheduled, scheduled]
     timer = host.service(f"{name}.timer")
-    assert (timer.is_running, timer.is_enabled) == (scheduled, scheduled)
+    assert timer.is_running == scheduled
     if scheduled:
+        assert timer.is_enabled
         assert host.run(f"systemd-analyze verify {units[1].path}").stderr == ""
         assert host.service(f"{name}.service").systemd_properties["Result"] == "success"
 
