@@ -217,7 +217,7 @@ def _command(name: str, command: list[str], environment: Mapping[str, str] = {})
 
 def _failure(output: str) -> str:
     """The end of what failed: of a Molecule run without what it cleaned up afterwards."""
-    until_failure, found, _ = output.partition(" Executed: Failed")
+    until_failure, found, _ = output.partition("Executed: Failed")
     return "\n".join((until_failure + found).splitlines()[-80:])
 
 
