@@ -110,11 +110,11 @@ def images_named(platforms: Sequence[str]) -> list[str]:
 def _steps(choice: Choice) -> list[Step]:
     scenarios = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
     platforms, some = images_named(choice.platforms), ["-k", choice.expression] if choice.expression else []
-    at_once = [f"--numprocesses={choice.jobs}", "--dist=loadfile"]
+    at_once = [f"--numprocesses={choice.jobs}"]
     return [
         Step("lint", _lint),
         Step("pytest", lambda: _pytest("pytest", ["-m", "not slow", *some, *at_once])),
-        Step("pytest-slow", lambda: _pytest("pytest-slow", ["-m", "slow", *some]), slow=True),
+        Step("pytest-slow", lambda: _pytest("pytest-slow", ["-m", "slow", *some, *at_once]), slow=True),
         Step("faults", partial(_faults, platforms), engine=True, slow=True),
         Step("collection", lambda: _passed(collection.check), slow=True),
         *(Step(f"molecule-{name}", partial(_molecule, name, platforms), engine=True, slow=True) for name in scenarios),
