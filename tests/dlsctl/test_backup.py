@@ -300,7 +300,7 @@ sys.stdout.buffer.write(data[-1:])
 
 
 def test_end_of_a_pack_is_awaited_though_nothing_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tar ends with two blocks of zeros and is filled up to a record, of 20 blocks: here the second begins a record."""
+    """A tar ends with two blocks of zeros, in records of 20 blocks. Here the second block begins another record."""
     file, pack = tmp_path / "file", tmp_path / "state.tar.gz"
     file.write_bytes(bytes(18 * 512))
     write_pack(str(pack), [("state/file", describe("file", str(file)), str(file))], "gzip", None, "")
