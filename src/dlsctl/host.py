@@ -2,6 +2,7 @@
 
 import calendar
 import contextlib
+import errno
 import os
 import pwd
 import re
@@ -129,6 +130,17 @@ def listening_inodes(port: int) -> Set[str]:
             if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) == port:
                 inodes.add(fields[9])
     return inodes
+
+
+def can_listen(port: int) -> bool:
+    """Whether a server could listen on a TCP port now. A connection that has ended can keep it for 60 seconds."""
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(("", port))
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
+    return True
 
 
 def read_proc(path: str) -> Optional[str]:

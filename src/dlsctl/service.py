@@ -1,6 +1,7 @@
 """The service: start, stop, health."""
 
 import contextlib
+import errno
 import http.client
 import os
 import signal
@@ -9,7 +10,18 @@ import time
 from typing import List, Optional
 
 from dlsctl.files import read_tail, walk, write_json
-from dlsctl.host import become, deadline, port_owner, run, systemctl, unit_properties, utc_now, wait_until
+from dlsctl.host import (
+    become,
+    can_listen,
+    deadline,
+    listening_inodes,
+    port_owner,
+    run,
+    systemctl,
+    unit_properties,
+    utc_now,
+    wait_until,
+)
 from dlsctl.installation import Installation, Release
 from dlsctl.launch import SETTLE_SECONDS, launch_digest, launch_process
 from dlsctl.problems import Problem, Refused, Unhealthy, words_of
@@ -29,6 +41,7 @@ def start(inst: Installation) -> bool:
             "process {} started by hand".format(stray[0]),
             "stop it with: dlsctl stop",
         )
+    await_ports(inst)
     if inst.supervisor == "systemd":
         if unit_properties(inst.service).get("NeedDaemonReload") == "yes":
             systemctl("daemon-reload")
@@ -38,6 +51,15 @@ def start(inst: Installation) -> bool:
         launch_process(inst, record)
     write_json(os.path.join(inst.kit, "started.json"), {"digest": launch_digest(inst, record), "at": utc_now()})
     return True
+
+
+PORT_SECONDS = 65  # the kernel keeps the port of an ended connection for 60
+
+
+def await_ports(inst: Installation) -> None:
+    """Wait while an ended connection keeps one of the server's ports. What listens there, the server will name."""
+    for port in (inst.server_port, inst.data_port):
+        wait_until(lambda port=port: can_listen(port) or bool(listening_inodes(port)), PORT_SECONDS)  # type: ignore[misc]
 
 
 def stop(inst: Installation) -> bool:
@@ -95,6 +117,9 @@ def portal_error(inst: Installation, record: Release, timeout: float = 5) -> Opt
 
 def page_error(port: int, path: str, timeout: float = 5) -> Optional[str]:
     """Why a page of this host does not answer 200, or None when it does."""
+    if not listening_inodes(port):
+        # To connect could give this process that very port, to itself; the server would not get it for a minute.
+        return os.strerror(errno.ECONNREFUSED)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
     try:
         with deadline(timeout):

@@ -5,6 +5,9 @@ import json
 import os
 import pwd
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -118,6 +121,39 @@ def test_answer_of_another_process_is_not_taken_for_the_server(site: Site) -> No
         error = portal_error(site.installation, site.installation.release())
         other.shutdown()
     assert error == f"an answer from process {os.getpid()}, which is not this server"
+
+
+SELF = """
+import socket, sys
+from dlsctl.host import can_listen
+from dlsctl.service import page_error
+assert page_error(48080, "/") == "Connection refused"
+assert can_listen(48080)
+with socket.socket() as own:
+    own.connect(("127.0.0.1", 48080))  # what page_error must not come to: to itself
+assert not can_listen(48080), "the test proves nothing"
+"""
+
+
+def test_question_for_health_never_takes_the_port_of_a_server_that_does_not_listen_yet() -> None:
+    """48080 is one of the ports that Linux gives to whoever connects: here it is the only one."""
+    prepare = "ip link set lo up && echo 48080 48080 > /proc/sys/net/ipv4/ip_local_port_range"
+    enter = ["unshare", "--net", "sh", "-c"]
+    if subprocess.run([*enter, prepare], capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to make a network namespace")
+    done = subprocess.run(
+        [*enter, f'{prepare} && exec "$0" -c "$1"', sys.executable, SELF], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_start_waits_for_a_port_that_an_ended_connection_still_has(site: Site) -> None:
+    site.install()
+    with socket.socket() as blocker:
+        blocker.bind(("127.0.0.1", site.installation.server_port))  # without SO_REUSEADDR, and nobody listens
+        threading.Timer(3, blocker.close).start()
+        site.call("apply", "--version", "2.4.11")
+    assert site.call("health").returncode == 0
 
 
 class AlwaysFine(http.server.BaseHTTPRequestHandler):
