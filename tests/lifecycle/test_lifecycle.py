@@ -68,7 +68,7 @@ def life() -> Life:
     """The pair; lab-client keeps copies of the standby's backups, as an operator prepares it."""
     life = Life()
     public = life.inside("lab-standby", "ssh-keygen -q -t ed25519 -N '' -f /root/saver && cat /root/saver.pub")[1]
-    life.shell("lab-client", f"mkdir {FAR} && echo '{public.strip()}' >> ~/.ssh/authorized_keys")
+    life.shell("lab-client", f"install -d -o kit {FAR} && echo '{public.strip()}' >> /home/kit/.ssh/authorized_keys")
     life.inside("lab-standby", "mkdir -p /root/.ssh && ssh-keyscan lab-client > /root/.ssh/known_hosts")
     return life
 
