@@ -139,7 +139,7 @@ def test_the_timer_makes_backups_and_a_failed_one_is_seen(life: Life) -> None:
         assert after[-1]["reason"] == "scheduled"
         assert len(after) == len(before) + 1
     copies = life.shell("lab-client", f"ls {FAR}/lab-standby").split()
-    assert copies == [backup["name"] for backup in after], "those by hand and by the timer"
+    assert copies == [backup["name"] for backup in after if backup["reason"] in ("playbook", "scheduled")]
     life.inside("lab-standby", "mount -t tmpfs -o ro none /var/backups/dls")
     try:
         code, _ = life.inside("lab-standby", f"systemctl start {unit}.service")
