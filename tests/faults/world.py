@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+import dlsctl.adoptable
+import dlsctl.byhand
+from dlsctl.byhand import Way
 from dlsctl.installation import Installation, Release
 from dlsctl.problems import Unhealthy
 from tests.dlsctl.replacing import replace
@@ -21,6 +24,9 @@ from tests.dlsctl.replacing import replace
 # The calls that the world itself makes: never counted, never failing, never the last of a process.
 _open, _write, _close, _stat = os.open, os.write, os.close, os.stat
 _mkdir, _symlink, _unlink = os.mkdir, os.symlink, os.unlink
+
+
+OTHER_DISK = "other-disk"  # a folder that no rename leads out of
 
 
 def append(path: Path, text: str) -> None:
@@ -79,9 +85,14 @@ class World:
             _unlink(self._running)
         return was_running
 
-    def lose_power(self, inst: Installation) -> None:
-        """End everything; what supervises the server starts it again from where `current` points."""
+    def lose_power(self, inst: Installation, by_hand: Path | None = None) -> None:
+        """End everything; then a server by hand is started first, if its tree is still there, as rc.local would.
+
+        Otherwise what supervises the server starts it again from where `current` points.
+        """
         self.stop()
+        if by_hand:
+            self.start(by_hand)
         self.start(Path(inst.current_link).resolve())
 
     # --- Its clients ---
@@ -108,7 +119,10 @@ class World:
 
 
 def put_in_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let dlsctl of this process start and stop the world's server."""
+    """Let dlsctl of this process start and stop the world's server, be it from a release or by hand."""
+
+    def runs(folder: str) -> bool:
+        return world.tree is not None and world.tree.is_relative_to(folder)
 
     def launch_process(inst: Installation, record: Release) -> None:
         world.start(Path(inst.release_dir(record["version"])))
@@ -117,6 +131,8 @@ def put_in_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         tree = world.tree
         if tree is None:
             return "Connection refused"
+        if not runs(inst.releases):
+            return "an answer from another server"
         return "status 503" if world.is_sick(tree) else None
 
     def wait_healthy(inst: Installation, *_: Any, **__: Any) -> float:
@@ -125,14 +141,27 @@ def put_in_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
             raise Unhealthy("health", "must answer", error, "mend it")
         return 0.0
 
+    def start_by_hand(inst: Installation, folder: str, *_: Any) -> None:
+        world.start(Path(folder))
+        if not runs(folder):
+            raise Unhealthy(folder, "must answer", str(world.tree), "start it by hand")
+
     parts: dict[str, Callable[..., Any]] = {
         "launch_process": launch_process,
-        "server_processes": lambda inst: [1] if world.tree else [],
+        "server_processes": lambda inst: [1] if runs(inst.releases) else [],
         "portal_error": portal_error,
         "wait_healthy": wait_healthy,
-        "stop": lambda inst: world.stop(),
+        "stop": lambda inst: runs(inst.releases) and world.stop(),
         "confirm_access": lambda inst: None,
         "confirm_sight": lambda inst: None,
+        "way_of": lambda folder, line: Way(runs(folder), None, None),
+        "page_error": lambda *_: None if world.tree else "Connection refused",
+        "told_process": lambda folder: "process 1" if runs(folder) else None,
+        "stop_by_hand": lambda inst, folder, way: runs(folder) and world.stop(),
+        "start_by_hand": start_by_hand,
+        "is_renamable": lambda folder, into: Path(folder).parent.name != OTHER_DISK,
     }
     for name, part in parts.items():
         replace(monkeypatch, name, part)
+    monkeypatch.setattr(dlsctl.adoptable, "IN_MEMORY", ())  # where tests write may be one
+    monkeypatch.setattr(dlsctl.byhand, "STARTERS", ())
