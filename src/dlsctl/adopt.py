@@ -332,7 +332,7 @@ def finish(inst: Installation, journal: Journal) -> Dict[str, Any]:
     done = {key: facts.get(key) for key in ("folder", "new", "method", "outage", "state", "unit", "starts")}
     done.update(kept=kept, at=utc_now())
     write_json(adopted_path(inst), done, 0o600)
-    clear(was_dir(inst))
+    shutil.rmtree(was_dir(inst), ignore_errors=True)  # nothing is given back for what cannot be removed of it
     return dict(done, changed=True)
 
 

@@ -310,7 +310,7 @@ def check_given_back(host: Host, folder: Path) -> None:
     assert not host.journal.exists(), "15: nothing is left half done"
     assert host.world.tree == folder, f"15: the server runs where it was, got {host.world.tree}"
     assert vendor_and_state(folder) == host.old_tree, "15: all that it had is as it was"
-    assert [path.name for path in releases.iterdir() if not path.name.startswith(".failed-")] == []
+    assert [path.name for path in releases.glob("*") if not path.name.startswith(".failed-")] == []
     assert list((host.site.home / "kit/releases").glob("*.json")) == []
     assert list(folder.parent.iterdir()) == [folder]
     check_writes_kept(host)
