@@ -133,7 +133,7 @@ def test_invariant_19_a_pair_is_upgraded_standby_first_and_rolled_back_main_firs
 ) -> None:
     for mode in ("main", "standby"):
         (life.home(mode) / "current/data/store.log").open("a").write("a client\n")
-    life.use("2.4.12")
+    life.use("2.4.12", before="time.sleep(2)")  # so that nobody can overlook that both are away
     predicted = life.succeed("upgrade", "--check")
     assert "would upgrade 2.4.11 to 2.4.12" in predicted.output
     assert predicted.changed >= 2
