@@ -2,8 +2,10 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -12,6 +14,19 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.pop("ANSIBLE_VAULT_PASSWORD_FILE", None)
     if not config.option.markexpr and not any("::" in argument for argument in config.args):
         config.option.markexpr = "not slow"
+
+
+class OneLabOneWorker(LoadFileScheduling):  # type: ignore[misc] # has no types
+    """A file's tests go to one process, and so do all of a folder whose files share a lab."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return str(Path(file).parent) if file.startswith("tests/site/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneLabOneWorker:
+    """Spread the tests over the processes of `pytest --numprocesses` so that no two start a lab of one name."""
+    return OneLabOneWorker(config, log)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -188,8 +188,8 @@ from dlsctl.problems import Problem
 def main(verb, spec):
     values = spec["values"]
     try:
-        given = dlsfirewall.NOTHING if verb == "remove" else dlsfirewall.settings(values, values["ports"], spec["closed"])
-        seen = dlsfirewall.look(given)
+        asked = dlsfirewall.settings(values, values["ports"], spec["closed"])
+        seen = dlsfirewall.look(dlsfirewall.NOTHING if verb == "remove" else asked)
         answer = seen.texts
         if verb == "look":
             answer = {"firewall": seen.firewall, "steps": answer}

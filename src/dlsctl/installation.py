@@ -37,6 +37,7 @@ class Installation:
         self.backup_recipient = settings.get("backup_recipient") or ""
         self.backup_metrics = settings.get("backup_metrics") or ""
         self.backup_push = settings.get("backup_push") or ""
+        self.backup_push_key = settings.get("backup_push_key") or ""
         self.backup_keep = settings["backup_keep"]
         self.backup_keep_days = settings["backup_keep_days"]
         self.backup_min_age_hours = settings["backup_min_age_hours"]

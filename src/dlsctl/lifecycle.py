@@ -16,6 +16,7 @@ from dlsctl.outcome import detached, outcome
 from dlsctl.problems import EXIT_DIFFERS, EXIT_FAILED, EXIT_OK, Answer, Problem, Refused
 from dlsctl.push import push, require_pushable
 from dlsctl.restore import Wish, restore
+from dlsctl.sftp import SCHEME
 from dlsctl.store import MANIFEST, Backup, Policy, backups, check, damaged_backups, find, policy_of, prunable, prune
 from dlsctl.upgrade import CARRY, FRESH, Order, prune_releases, roll_back, upgrade
 
@@ -28,7 +29,12 @@ def add_verbs(verb: AddVerb) -> None:
     entry = work(verb_backup, "save the server's state, which is stopped for it as briefly as can be")
     entry.add_argument("--hot", action="store_true", help="copy while it runs: the files may not fit together")
     entry.add_argument("--reason", default="by hand", help="told by the list of backups")
-    entry.add_argument("--push", metavar="DIR", help="copy it to a folder, too (default: as configured)")
+    entry.add_argument(
+        "--push", metavar="PLACE", help="copy it to a folder or sftp:// URL, too (default: as configured)"
+    )
+    entry.add_argument(
+        "--push-key", metavar="FILE", help="the private key for sftp (default: as configured, or ssh's own)"
+    )
     entry.add_argument("--scheduled", action="store_true", help="prune afterwards, and write the metrics")
     verb(verb_backups, "list the backups that are complete").add_argument(
         "--metrics",
@@ -111,14 +117,16 @@ def working(options: argparse.Namespace, verb: str, work: Callable[[Installation
 
 
 def verb_backup(options: argparse.Namespace) -> Answer:
-    folder = os.path.abspath(options.push) if options.push else None
+    place = options.push or ""
+    if place and not place.startswith(SCHEME):
+        place = os.path.abspath(place)  # the work goes on in another folder
 
     def work(inst: Installation) -> Answer:
-        target = folder or inst.backup_push
+        target, key = place or inst.backup_push, options.push_key or inst.backup_push_key
         if target:
-            require_pushable(target)
+            require_pushable(target, key)
         backup = back_up(inst, options.hot, "scheduled" if options.scheduled else options.reason)
-        pushed = push(backup, target) if target else None
+        pushed = push(backup, target, key) if target else None
         removed = prune(inst, policy_of(inst)) if options.scheduled else []
         text = "{}: {}, the server was away for {} s".format(
             backup.folder, size_text(backup), backup.manifest["outage"]

@@ -176,6 +176,9 @@ def members(
                     for member in tar:
                         file_of = tar.extractfile(member) if member.isreg() else None
                         yield native(member.name), Content(path, file_of, member.size) if file_of else None
+                # tarfile may stop before the last record, and a command that still writes it would die of that.
+                if len(stream.read(tarfile.RECORDSIZE + 1)) > tarfile.RECORDSIZE:
+                    raise damaged(path, "more behind it")
             except BROKEN as error:
                 raise damaged(path, error) from None
     if is_empty:

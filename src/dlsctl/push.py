@@ -1,4 +1,4 @@
-"""Push: a backup copied to a second place, such as a folder of another machine that is mounted here."""
+"""Push: a backup copied to a second place: a folder, where another machine's may be mounted, or one behind SFTP."""
 
 import os
 import shutil
@@ -6,11 +6,22 @@ import socket
 
 from dlsctl.files import list_folder, sync_folder
 from dlsctl.problems import Refused
+from dlsctl.sftp import RULE, SCHEME, parse, push_by_sftp, require_reachable
 from dlsctl.store import MANIFEST, Backup, check
 
 
-def require_pushable(folder: str) -> None:
-    """Raise Refused where nothing could be copied to a folder: before a server is stopped for it."""
+def require_pushable(target: str, key: str = "") -> None:
+    """Raise Problem where nothing could be copied to a folder or URL: before a server is stopped for it."""
+    if target.startswith(SCHEME):
+        remote = parse(target, key)
+        if remote is None:
+            raise Refused("push", RULE, target, "mend it")
+        require_reachable(remote)
+    else:
+        require_folder(target)
+
+
+def require_folder(folder: str) -> None:
     if not os.path.isdir(folder):
         hint = "mount it or make it, or name another with dls_server_backup_push or --push"
         raise Refused(folder, "must be a folder that is there, for the copy of a backup", "none", hint)
@@ -18,11 +29,16 @@ def require_pushable(folder: str) -> None:
         raise Refused(folder, "must be writable, for the copy of a backup", "one that is not", "mount it writable")
 
 
-def push(backup: Backup, folder: str) -> str:
-    """Copy a backup to <folder>/<host>/<name>, where it appears complete or not at all; returns that path.
+def push(backup: Backup, target: str, key: str = "") -> str:
+    """Copy a backup to <target>/<host>/<name>, where it appears complete or not at all; returns that path or URL.
 
     The copy is flushed, and read back to its end. Raises Refused or Problem; the backup itself is only read.
     """
+    remote = parse(target, key)
+    return push_by_sftp(backup, remote) if remote else push_to_folder(backup, target)
+
+
+def push_to_folder(backup: Backup, folder: str) -> str:
     place = os.path.join(folder, socket.gethostname())
     target = os.path.join(place, backup.name)
     if os.path.lexists(target):

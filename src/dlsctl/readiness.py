@@ -42,9 +42,9 @@ def in_variables(spec: Spec, hint: str) -> str:
 
 
 def for_backup(spec: Spec, _inst: Installation, _seen: Seen) -> None:
-    folder = spec["values"].get(spec["prefix"] + "backup_push")
-    if folder:
-        require_pushable(folder)
+    place, key = (spec["values"].get(spec["prefix"] + short) for short in ("backup_push", "backup_push_key"))
+    if place:
+        require_pushable(place, key or "")
 
 
 def for_drill(spec: Spec, inst: Installation, seen: Seen) -> None:

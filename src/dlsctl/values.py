@@ -6,6 +6,7 @@ import os
 import re
 from typing import Any, Callable, Dict, Iterable, Iterator, Optional, Tuple, Union
 
+from dlsctl import sftp
 from dlsctl.archives import VERSION_FORM
 from dlsctl.deployment import Spec
 from dlsctl.licenses import LICENSE_NAME
@@ -107,6 +108,11 @@ def is_plain_path(path: str) -> bool:
     return bool(plain) and os.path.normpath(path) == path
 
 
+def is_place(text: str) -> bool:
+    """Whether a text names a place that backups can be copied to."""
+    return sftp.parse(text) is not None if text.startswith(sftp.SCHEME) else is_plain_path(text)
+
+
 CALENDAR_RULE = "must be an OnCalendar expression of systemd, such as daily or Mon..Fri 03:30"
 CALENDAR_HINT = "try it with: systemd-analyze calendar EXPRESSION"
 
@@ -127,7 +133,7 @@ def value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem]:
     for short in POSITIVE:
         yield from rule(short, lambda seconds: 1 <= seconds <= 86400, "must be 1 to 86400 seconds")
     yield from rule("memory_max_mb", lambda mib: mib == 0 or mib >= 512, "must be 0, for no limit, or 512 and more")
-    for short in (*PATHS, "backup_metrics", "backup_push"):
+    for short in (*PATHS, "backup_metrics", "backup_push_key"):
         yield from rule(short, is_plain_path, PATH_RULE)
     home = str(values.get(prefix + "home")) + "/"
     for short in ("config_dir", "data_dir", "backup_dir"):
@@ -140,6 +146,7 @@ def value_problems(prefix: str, values: Dict[str, Any]) -> Iterator[Problem]:
     if values.get(prefix + "backup_schedule") and values.get(prefix + "supervisor") != "systemd":
         rule_text = "must be systemd where {}backup_schedule is set".format(prefix)
         yield Refused(prefix + "supervisor", rule_text, values.get(prefix + "supervisor"), "call dlsctl from cron")
+    yield from rule("backup_push", is_place, "{}; or {}".format(PATH_RULE, sftp.RULE))
     yield from rule("backup_delay", lambda seconds: 0 <= seconds <= 604800, "must be 0 to 604800 seconds")
     for short in ("backup_keep", "backup_keep_days", "backup_min_age_hours"):
         yield from rule(short, lambda number: 0 <= number <= 100000, "must be 0 to 100000")

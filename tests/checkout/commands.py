@@ -42,6 +42,13 @@ def demo(down: bool, containers: bool) -> None:
     metavar="IMAGE",
     help="Run the scenarios with their servers on this image of the lab; repeatable, or `all`.",
 )
+@click.option(
+    "--jobs",
+    default=os.cpu_count() or 1,
+    show_default="the number of processors",
+    type=click.IntRange(min=1),
+    help="How many slow steps, or files of quick tests, run at once.",
+)
 @click.option("--full", is_flag=True, help="Every fault at every step and system call: see docs/faults.md.")
 def test(full: bool, **options: Any) -> None:
     """Run every test that this machine can run, and say what was skipped and why."""
@@ -50,7 +57,7 @@ def test(full: bool, **options: Any) -> None:
 
     if full:
         os.environ[suite.FULL] = "1"
-    raise SystemExit(suite.run(**options))
+    raise SystemExit(suite.run(suite.Choice(**options)))
 
 
 @click.group()

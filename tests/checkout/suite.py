@@ -1,7 +1,8 @@
 """`./dls test`: every check this machine can run, one after the other, and one line of counts at the end.
 
 A step is a lint run, a pytest run, a Molecule scenario or the collection check. Pytest steps count their tests, every
-other step counts as one.
+other step counts as one. Quick steps come first, one after the other; of the slow ones, which wait for their hosts most
+of the time, some run at once.
 """
 
 import os
@@ -9,7 +10,8 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -53,20 +55,43 @@ class Step:
     slow: bool = False
 
 
-def run(*, with_engine: bool, fast: bool, expression: str, only: Sequence[str], platforms: Sequence[str] = ()) -> int:
-    """Run the steps and print their counts. Return the exit code: 0 if nothing failed and something passed.
+@dataclass(frozen=True)
+class Choice:
+    """What to run, and how.
 
-    platforms: images of the lab on which the scenarios' servers are, or "all"; none leaves each as its site says.
+    with_engine: install and start a container engine if none answers. fast: leave the slow steps out.
+    expression: of pytest -k. only: names of steps. platforms: images of the lab on which the scenarios' servers are, or
+    "all"; none leaves each as its site says. jobs: how many slow steps, or files of quick tests, run at once.
     """
+
+    with_engine: bool
+    fast: bool
+    expression: str
+    only: Sequence[str]
+    platforms: Sequence[str]
+    jobs: int
+
+
+def run(choice: Choice) -> int:
+    """Run the steps and print their counts. Return the exit code: 0 if nothing failed and something passed."""
     LOGS.mkdir(parents=True, exist_ok=True)
-    engine_problem = _prepare_engine(with_engine and not fast)
+    engine_problem = _prepare_engine(choice.with_engine and not choice.fast)
     total = Counts()
+
+    def outcome(step: Step) -> Counts:
+        reason = "--fast" if step.slow and choice.fast else engine_problem if step.engine else ""
+        return _skip(step, reason) if reason else _timed(step)
+
+    steps = list(_chosen(choice))
     try:
-        for step in _chosen(_steps(expression, images_named(platforms)), expression, only):
-            reason = "--fast" if step.slow and fast else engine_problem if step.engine else ""
-            total.add(_skip(step, reason) if reason else _timed(step))
+        for step in steps:
+            if not step.slow:
+                total.add(outcome(step))
+        with ThreadPoolExecutor(choice.jobs) as pool:
+            for counts in pool.map(outcome, [step for step in steps if step.slow]):
+                total.add(counts)
     finally:
-        if with_engine:
+        if choice.with_engine:
             engine.stop()
     if total.skipped:
         click.echo("\nSkipped:")
@@ -82,23 +107,26 @@ def images_named(platforms: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(images.find(name).name for name in names))
 
 
-def _steps(expression: str, platforms: Sequence[str] = ()) -> list[Step]:
+def _steps(choice: Choice) -> list[Step]:
     scenarios = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+    platforms, some = images_named(choice.platforms), ["-k", choice.expression] if choice.expression else []
+    at_once = [f"--numprocesses={choice.jobs}"]
     return [
         Step("lint", _lint),
-        Step("pytest", lambda: _pytest("fast", "not slow", expression)),
-        Step("pytest-slow", lambda: _pytest("slow", "slow", expression), slow=True),
+        Step("pytest", lambda: _pytest("pytest", ["-m", "not slow", *some, *at_once])),
+        Step("pytest-slow", lambda: _pytest("pytest-slow", ["-m", "slow", *some, *at_once]), slow=True),
         Step("faults", partial(_faults, platforms), engine=True, slow=True),
         Step("collection", lambda: _passed(collection.check), slow=True),
         *(Step(f"molecule-{name}", partial(_molecule, name, platforms), engine=True, slow=True) for name in scenarios),
     ]
 
 
-def _chosen(steps: Iterable[Step], expression: str, only: Sequence[str]) -> list[Step]:
+def _chosen(choice: Choice) -> list[Step]:
+    steps = _steps(choice)
     names = [step.name for step in steps]
-    if unknown := set(only) - set(names):
+    if unknown := set(choice.only) - set(names):
         raise Problem("--only", f"must be one of {', '.join(names)}", ", ".join(sorted(unknown)), "./dls test --help")
-    wanted = only or ([name for name in names if name.startswith("pytest")] if expression else names)
+    wanted = choice.only or ([name for name in names if name.startswith("pytest")] if choice.expression else names)
     return [step for step in steps if step.name in wanted]
 
 
@@ -114,12 +142,12 @@ def _prepare_engine(install: bool) -> str:
 
 
 def _skip(step: Step, reason: str) -> Counts:
-    click.echo(f"\n== {step.name}: skipped, {reason}")
+    click.echo(f"== {step.name}: skipped, {reason}")
     return Counts(skipped=[f"{step.name}: {reason}"])
 
 
 def _timed(step: Step) -> Counts:
-    click.secho(f"\n== {step.name}", bold=True)
+    click.secho(f"== {step.name} begins", bold=True)
     start = time.monotonic()
     try:
         counts = step.run()
@@ -147,17 +175,13 @@ def _molecule(scenario: str, platforms: Sequence[str]) -> Counts:
     return counts
 
 
-def _pytest(name: str, marks: str, expression: str) -> Counts:
-    return _run_pytest(name, ["-m", marks, *(["-k", expression] if expression else [])])
-
-
 def _faults(platforms: Sequence[str]) -> Counts:
     """Run the fault harness on a lab host, once for each platform, and write its table when nothing was left out."""
     counts = Counts()
     for platform in platforms or [""]:
         name = "faults" + (f"-{platform}" if platform else "")
         words = ["-m", "slow", str(ROOT / "tests/faults/test_lab.py")]
-        counts.add(_run_pytest(name, words, {images.PLATFORM: platform} if platform else {}))
+        counts.add(_pytest(name, words, {images.PLATFORM: platform} if platform else {}))
     if FULL in os.environ and not counts.failed:
         from tests.faults import table  # noqa: PLC0415 - only here
 
@@ -165,11 +189,11 @@ def _faults(platforms: Sequence[str]) -> Counts:
     return counts
 
 
-def _run_pytest(name: str, words: Sequence[str], environment: Mapping[str, str] = {}) -> Counts:
-    report = LOGS / f"pytest-{name}.xml"
+def _pytest(name: str, words: Sequence[str], environment: Mapping[str, str] = {}) -> Counts:
+    report = LOGS / f"{name}.xml"
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-q", *words, f"--junitxml={report}"]
-    code = subprocess.run(command, cwd=ROOT, env={**_environment(), **environment}, check=False).returncode
+    code = _logged(name, command, environment, {0, 5})
     counts = read_junit(report) if report.exists() else Counts()
     if code not in (0, 5) and not counts.failed:  # 5: no test has these marks
         counts.failed += 1
@@ -196,7 +220,12 @@ def _passed(check: Callable[[], None]) -> Counts:
 
 
 def _command(name: str, command: list[str], environment: Mapping[str, str] = {}) -> Counts:
-    """Run a command with its output in a log; on failure show the end of it."""
+    failed = _logged(name, command, environment) != 0
+    return Counts(passed=int(not failed), failed=int(failed))
+
+
+def _logged(name: str, command: list[str], environment: Mapping[str, str], good: Container[int] = (0,)) -> int:
+    """Run a command with its output in a log; show the end of it unless its exit code, which is returned, is good."""
     log = LOGS / f"{name}.log"
     with log.open("wb") as output:
         code = subprocess.run(
@@ -208,17 +237,16 @@ def _command(name: str, command: list[str], environment: Mapping[str, str] = {})
             stderr=output,
             check=False,
         ).returncode
-    if code == 0:
-        return Counts(passed=1)
-    click.echo(_failure(log.read_text(errors="replace")))
-    click.echo(f"{name}: must succeed, got exit {code}\nHINT: the whole output is in {log}")
-    return Counts(failed=1)
+    if code not in good:
+        end = _failure(log.read_text(errors="replace"))
+        click.echo(f"{end}\n{name}: must succeed, got exit {code}\nHINT: the whole output is in {log}")
+    return code
 
 
 def _failure(output: str) -> str:
     """The end of what failed: of a Molecule run without what it cleaned up afterwards."""
     until_failure, found, _ = output.partition("Executed: Failed")
-    return "\n".join((until_failure + found).splitlines()[-80:])
+    return "\n".join((until_failure + found).splitlines()[-150:])
 
 
 def _environment() -> dict[str, str]:

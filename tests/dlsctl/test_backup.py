@@ -1,10 +1,12 @@
 """Backups: what counts as one, what is in it, and what becomes of the server meanwhile."""
 
+import gzip
 import json
 import os
 import shutil
 import stat
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ from typing import Any
 import pytest
 
 from dlsctl.backup import back_up, copy_all
+from dlsctl.files import describe
 from dlsctl.journal import locked
+from dlsctl.packs import read_pack, write_pack
 from dlsctl.problems import EXIT_BUSY, EXIT_DIFFERS, EXIT_FAILED, EXIT_REFUSED, Problem
 from dlsctl.processes import is_running, server_age
 from dlsctl.store import Backup, backups, check, find, open_backup
@@ -283,6 +287,40 @@ def test_gzip_is_used_where_there_is_no_zstd(no_server: Site, monkeypatch: pytes
         backup = back_up(no_server.installation)
     assert backup.pack.endswith("state.tar.gz")
     assert check(backup)
+
+
+SLOW = """#!{python}
+import subprocess, sys, time
+data = subprocess.run(["{tool}", *sys.argv[1:]], stdin=sys.stdin, stdout=subprocess.PIPE, check=True).stdout
+sys.stdout.buffer.write(data[:-1])
+sys.stdout.buffer.flush()
+time.sleep(0.3)
+sys.stdout.buffer.write(data[-1:])
+"""
+
+
+def test_end_of_a_pack_is_awaited_though_nothing_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tar ends with two blocks of zeros, in records of 20 blocks. Here the second block begins another record."""
+    file, pack = tmp_path / "file", tmp_path / "state.tar.gz"
+    file.write_bytes(bytes(18 * 512))
+    write_pack(str(pack), [("state/file", describe("file", str(file)), str(file))], "gzip", None, "")
+    assert len(gzip.decompress(pack.read_bytes())) == 2 * 20 * 512
+    slow = tmp_path / "path/gzip"
+    slow.parent.mkdir()
+    slow.write_text(SLOW.format(python=sys.executable, tool=shutil.which("gzip")))
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", str(slow.parent), prepend=os.pathsep)
+    assert [name for name, _ in read_pack(str(pack), "gzip")] == ["state/file"]
+
+
+def test_pack_with_more_behind_its_end_is_damaged(tmp_path: Path) -> None:
+    pack = tmp_path / "state.tar.gz"
+    write_pack(str(pack), [], "gzip", None, "")
+    with gzip.open(pack, "ab") as more:
+        for _ in range(40):
+            more.write(bytes(1 << 20))
+    with pytest.raises(Problem, match="must be readable to its end, got more behind it"):
+        list(read_pack(str(pack), "gzip"))
 
 
 def test_entries_know_the_names_of_their_owners(saved: Backup) -> None:

@@ -21,6 +21,7 @@ PACKAGES = {
     "docker.io": "dockerd",
     "mmdebstrap": "mmdebstrap",
     "openssh-client": "ssh",
+    "openssh-sftp-server": "/usr/lib/openssh/sftp-server",
     "nginx": "nginx",
     "haproxy": "haproxy",
     "caddy": "caddy",

@@ -9,6 +9,7 @@ a registry to use instead; it must start systemd with /sbin/init and hold sshd, 
 """
 
 import datetime
+import fcntl
 import hashlib
 import os
 import re
@@ -116,13 +117,16 @@ def find(name: str) -> Image:
 
 def ensure(client: docker.DockerClient, image: Image) -> str:
     """Make the image be on the engine, and return its tag. Raise Problem when it cannot be made."""
-    try:
-        client.images.get(image.tag)
-    except ImageNotFound:
-        if image.override:
-            client.images.pull(image.override)
-        else:
-            _build(client, image)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{image.suite}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two steps that want an image at once, one makes it
+        try:
+            client.images.get(image.tag)
+        except ImageNotFound:
+            if image.override:
+                client.images.pull(image.override)
+            else:
+                _build(client, image)
     return image.tag
 
 
@@ -153,7 +157,6 @@ def _build(client: docker.DockerClient, image: Image) -> None:
             f"uid {os.geteuid()}, mmdebstrap {shutil.which('mmdebstrap') or 'missing'}",
             f"be root on Debian with --bootstrap, or set DLS_LAB_IMAGE_{image.name.upper()} to a systemd image",
         )
-    CACHE.mkdir(parents=True, exist_ok=True)
     log = CACHE / f"{image.name}.log"
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
         tarball = Path(folder) / "root.tar"

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 SERVERS = ("lab-main", "lab-standby")
 OLD, NEW, BAD = "2.4.11", "2.4.12", "2.4.13"
 STORE = "/opt/dls/current/data/store.log"
+FAR = "/home/kit/far"
 DLSCTL = "/usr/local/sbin/dlsctl"
 
 
@@ -64,7 +65,12 @@ class Life(Pair):
 
 @pytest.fixture(scope="module")
 def life() -> Life:
-    return Life()
+    """The pair; lab-client keeps copies of the standby's backups, as an operator prepares it."""
+    life = Life()
+    public = life.inside("lab-standby", "ssh-keygen -q -t ed25519 -N '' -f /root/saver && cat /root/saver.pub")[1]
+    life.shell("lab-client", f"mkdir {FAR} && echo '{public.strip()}' >> ~/.ssh/authorized_keys")
+    life.inside("lab-standby", "mkdir -p /root/.ssh && ssh-keyscan lab-client > /root/.ssh/known_hosts")
+    return life
 
 
 def assert_none_was_lost(running: Loop, began: float) -> None:
@@ -132,6 +138,8 @@ def test_the_timer_makes_backups_and_a_failed_one_is_seen(life: Life) -> None:
         after = json.loads(life.shell(name, f"{DLSCTL} backups --json"))["backups"]
         assert after[-1]["reason"] == "scheduled"
         assert len(after) == len(before) + 1
+    copies = life.shell("lab-client", f"ls {FAR}/lab-standby").split()
+    assert copies == [backup["name"] for backup in after], "those by hand and by the timer"
     life.inside("lab-standby", "mount -t tmpfs -o ro none /var/backups/dls")
     try:
         code, _ = life.inside("lab-standby", f"systemctl start {unit}.service")
