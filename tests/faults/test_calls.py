@@ -72,7 +72,12 @@ def rows() -> Iterator[dict[table.Key, str]]:
 
 QUICK = ("SIGKILL",)
 STRIKES = [
-    pytest.param(verb, fault, marks=[] if fault.name in QUICK else pytest.mark.slow, id=f"{verb.name}-{fault.name}".replace(" ", "-"))
+    pytest.param(
+        verb,
+        fault,
+        marks=[] if fault.name in QUICK else pytest.mark.slow,
+        id=f"{verb.name}-{fault.name}".replace(" ", "-"),
+    )
     for verb in VERBS.values()
     for fault in FAULTS
 ]
@@ -185,6 +190,17 @@ def test_invariant_20_power_lost_once_a_server_is_adopted_costs_no_write_to_it(
     assert verb.check(host) == "new"
     assert host.world.tree
     assert len(host.world.writes) == len(host.world.stored(host.world.tree))
+
+
+def test_invariant_15_an_i_o_error_at_any_call_of_its_last_step_leaves_no_adoption_half_undone(host: Host) -> None:
+    """How the folder was before is removed there, after which nothing can be given back as it was."""
+    verb = VERBS["adopt by rename"]
+    steps, fault = calls_of(host, verb), next(fault for fault in FAULTS if fault.once)
+    for number in (number for number, step in enumerate(steps, start=1) if step == "save"):
+        host.reset()
+        in_child(host.world, host.journal, lambda: verb.act(host), fault, number)
+        act_prune(host)
+        verb.check(host)
 
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)

@@ -64,6 +64,9 @@ class World:
         except OSError:
             return None
 
+    def runs_from(self, folder: str) -> bool:
+        return self.tree is not None and self.tree.is_relative_to(folder)
+
     def sicken(self, *versions: str) -> None:
         """Let the servers of these versions never get healthy."""
         (self.folder / "sick").write_text(json.dumps(versions))
@@ -121,9 +124,6 @@ class World:
 def put_in_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let dlsctl of this process start and stop the world's server, be it from a release or by hand."""
 
-    def runs(folder: str) -> bool:
-        return world.tree is not None and world.tree.is_relative_to(folder)
-
     def launch_process(inst: Installation, record: Release) -> None:
         world.start(Path(inst.release_dir(record["version"])))
 
@@ -131,7 +131,7 @@ def put_in_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         tree = world.tree
         if tree is None:
             return "Connection refused"
-        if not runs(inst.releases):
+        if not world.runs_from(inst.releases):
             return "an answer from another server"
         return "status 503" if world.is_sick(tree) else None
 
@@ -141,27 +141,34 @@ def put_in_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
             raise Unhealthy("health", "must answer", error, "mend it")
         return 0.0
 
-    def start_by_hand(inst: Installation, folder: str, *_: Any) -> None:
-        world.start(Path(folder))
-        if not runs(folder):
-            raise Unhealthy(folder, "must answer", str(world.tree), "start it by hand")
-
     parts: dict[str, Callable[..., Any]] = {
         "launch_process": launch_process,
-        "server_processes": lambda inst: [1] if runs(inst.releases) else [],
+        "server_processes": lambda inst: [1] if world.runs_from(inst.releases) else [],
         "portal_error": portal_error,
         "wait_healthy": wait_healthy,
-        "stop": lambda inst: runs(inst.releases) and world.stop(),
+        "stop": lambda inst: world.runs_from(inst.releases) and world.stop(),
         "confirm_access": lambda inst: None,
         "confirm_sight": lambda inst: None,
-        "way_of": lambda folder, line: Way(runs(folder), None, None),
-        "page_error": lambda *_: None if world.tree else "Connection refused",
-        "told_process": lambda folder: "process 1" if runs(folder) else None,
-        "stop_by_hand": lambda inst, folder, way: runs(folder) and world.stop(),
-        "start_by_hand": start_by_hand,
-        "is_renamable": lambda folder, into: Path(folder).parent.name != OTHER_DISK,
     }
-    for name, part in parts.items():
+    for name, part in {**parts, **parts_by_hand(world)}.items():
         replace(monkeypatch, name, part)
     monkeypatch.setattr(dlsctl.adoptable, "IN_MEMORY", ())  # where tests write may be one
     monkeypatch.setattr(dlsctl.byhand, "STARTERS", ())
+
+
+def parts_by_hand(world: World) -> dict[str, Callable[..., Any]]:
+    """What stands in for the parts of dlsctl that know a server by hand."""
+
+    def start_by_hand(inst: Installation, folder: str, *_: Any) -> None:
+        world.start(Path(folder))
+        if not world.runs_from(folder):
+            raise Unhealthy(folder, "must answer", str(world.tree), "start it by hand")
+
+    return {
+        "way_of": lambda folder, line: Way(world.runs_from(folder), None, None),
+        "page_error": lambda *_: None if world.tree else "Connection refused",
+        "told_process": lambda folder: "process 1" if world.runs_from(folder) else None,
+        "stop_by_hand": lambda inst, folder, way: world.runs_from(folder) and world.stop(),
+        "start_by_hand": start_by_hand,
+        "is_renamable": lambda folder, into: Path(folder).parent.name != OTHER_DISK,
+    }
