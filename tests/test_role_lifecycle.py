@@ -6,6 +6,9 @@ import re
 import shutil
 import socket
 import subprocess
+import threading
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +85,42 @@ class Life:
         return sorted(path.name for path in (self.pair.root / mode / "backups").iterdir())
 
 
+class Client:
+    """A client that asks the main, then the standby, all the time; it keeps when nobody had an answer for it."""
+
+    def __init__(self, life: Life) -> None:
+        self.urls = [life.pair.shared[f"dls_server_{mode}_url"] + "auth/" for mode in ("main", "standby")]
+        self.calls, self.unanswered, self.ended = 0, list[str](), threading.Event()
+        self.thread = threading.Thread(target=self.ask_on)
+
+    def __enter__(self) -> "Client":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        self.thread.join()
+
+    def ask_on(self) -> None:
+        while not self.ended.wait(0.05):
+            self.calls += 1
+            # Once more, as clients do: the main may come up between the two questions, and the standby stands back.
+            got = [answer_of(url) for url in self.urls * 2]
+            if "101" not in got:
+                self.unanswered.append(f"call {self.calls}: {', '.join(got)}")
+
+
+def answer_of(url: str) -> str:
+    """The error code of a server's answer to a client: 101 is its own, 100 a standby's beside its main."""
+    try:
+        urllib.request.urlopen(url, timeout=5)  # noqa: S310 - http of this machine
+    except urllib.error.HTTPError as answer:
+        return str(json.loads(answer.read())["errorCode"])
+    except OSError as error:
+        return str(error)
+    return "no error code"
+
+
 @pytest.fixture
 def life(pair: Pair) -> Life:  # noqa: F811
     life = Life(pair)
@@ -89,15 +128,20 @@ def life(pair: Pair) -> Life:  # noqa: F811
     return life
 
 
-def test_a_pair_is_upgraded_standby_first_and_rolled_back_main_first(life: Life) -> None:
+def test_invariant_19_a_pair_is_upgraded_standby_first_and_rolled_back_main_first_and_always_answers(
+    life: Life,
+) -> None:
     for mode in ("main", "standby"):
         (life.home(mode) / "current/data/store.log").open("a").write("a client\n")
-    life.use("2.4.12")
+    life.use("2.4.12", before="time.sleep(2)")  # so that nobody can overlook that both are away
     predicted = life.succeed("upgrade", "--check")
     assert "would upgrade 2.4.11 to 2.4.12" in predicted.output
     assert predicted.changed >= 2
     assert life.versions() == ["2.4.11", "2.4.11"]
-    life.succeed("upgrade")
+    with Client(life) as client:
+        life.succeed("upgrade")
+    assert client.calls > 50
+    assert client.unanswered == []
     assert life.versions() == ["2.4.12", "2.4.12"]
     assert "a client" in life.store("main") and "a client" in life.store("standby")
     assert life.succeed("upgrade").changed == 0
@@ -108,7 +152,9 @@ def test_a_pair_is_upgraded_standby_first_and_rolled_back_main_first(life: Life)
     assert "must name the release to go back to, which was in use before 2.4.12: 2.4.11" in life.refuse("rollback")
     life.use("2.4.11")
     assert "version: must not be older than 2.4.12, got 2.4.11 HINT: go back with" in life.refuse("upgrade")
-    life.succeed("rollback")
+    with Client(life) as client:
+        life.succeed("rollback")
+    assert client.unanswered == []
     assert life.versions() == ["2.4.11", "2.4.11"]
     assert "a later client" not in life.store("main")
     assert life.succeed("rollback").changed == 0
@@ -118,7 +164,7 @@ def test_a_pair_is_upgraded_standby_first_and_rolled_back_main_first(life: Life)
 BROKEN = "if main == 'self': sys.exit(3)"
 
 
-def test_where_the_main_does_not_come_up_both_hosts_stay_on_one_version(life: Life) -> None:
+def test_invariant_19_where_the_main_does_not_come_up_both_hosts_stay_on_one_version(life: Life) -> None:
     life.use("2.4.12", before=BROKEN)
     life.pair.shared["dls_server_health_timeout"] = 3
     text = life.refuse("upgrade")

@@ -157,7 +157,9 @@ def test_a_host_whose_partner_s_proxy_is_refused_is_left_alone(pair: Pair) -> No
     assert "dls-main: must be fit for this run, as the other host of dls-standby's pair" in text
 
 
-def test_clocks_of_a_pair_that_differ_too_much_are_refused_though_each_is_near_the_control_node_s(pair: Pair) -> None:
+def test_invariant_19_clocks_of_a_pair_that_differ_too_much_are_refused_though_each_is_near_the_control_node_s(
+    pair: Pair,
+) -> None:
     clocks = skewed(pair.root, {f"{pair.root}/main/opt": -40, f"{pair.root}/standby/opt": 40})
     found = pair.refused(environment=clocks)
     rule = "clock: must be within dls_server_max_clock_skew = 60 s of {}'s, got {}"

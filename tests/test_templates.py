@@ -17,6 +17,7 @@ from dlsctl.installation import Installation
 
 ROOT = Path(__file__).parents[1]
 UNIT = "dynamsoft-dls.service.j2"
+RECOVERY = "dynamsoft-dls-recovery.service.j2"
 BACKUP, TIMER = "dynamsoft-dls-backup.service.j2", "dynamsoft-dls-backup.timer.j2"
 
 
@@ -100,6 +101,15 @@ def test_units_of_the_backup_pass_systemd_analyze(tmp_path: Path, host: dict[str
     assert "Persistent=true" in timer.splitlines()
     wrong = timer.replace("03:30", "25:30")
     assert "calendar" in systemd_complaints(tmp_path, wrong, "dynamsoft-dls-backup.timer")
+
+
+def test_boot_finishes_or_undoes_what_a_loss_of_power_has_interrupted(tmp_path: Path, host: dict[str, str]) -> None:
+    unit = render(RECOVERY, **host)
+    assert systemd_complaints(tmp_path, unit, "dynamsoft-dls-recovery.service") == ""
+    lines = unit.splitlines()
+    assert f"ExecStart={host['dls_server_bin_dir']}/dlsctl recover --config /etc/dls/dlsctl.json" in lines
+    assert f"ConditionPathExists={host['dls_server_home']}/kit/journal.json" in lines
+    assert "Wants=dynamsoft-dls-recovery.service" in render("multi-user-dls.conf.j2").splitlines()
 
 
 def test_backups_are_made_in_a_sandbox(tmp_path: Path, host: dict[str, str]) -> None:

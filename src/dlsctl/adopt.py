@@ -5,6 +5,7 @@ Until the server is healthy again, the journal and what is beside it tell how to
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -46,16 +47,16 @@ from dlsctl.processes import processes_below
 from dlsctl.releases import pinned_archive, point_current, record_release, with_mode
 from dlsctl.sandbox import labels_in_sight, record_sight, rehearse
 from dlsctl.service import page_error, stop
-from dlsctl.state import claim, disclaim, kit_files
+from dlsctl.state import MERGED, claim, disclaim, kit_files
 from dlsctl.switch import (
     PLACE,
-    RUNS_NEW,
     SAVE,
     STAGE,
     START,
     STOP,
     SWITCH,
     come_up,
+    is_in_place,
     make_staged_dir,
     put_off,
     staged_dir,
@@ -114,6 +115,7 @@ def adopt(inst: Installation, order: Takeover) -> Dict[str, Any]:
         journal.note(step=SWITCH)
         claim_script(inst, record, entries)
         write_pending(inst, record, inst.release_dir(order.version))
+        put_aside(facts)
         point_current(inst, order.version)
         journal.note(step=START, state=len(state_paths(record, entries)))
         answered = bring_up(inst)
@@ -127,6 +129,7 @@ def facts_of(inst: Installation, order: Takeover, way: Way) -> Dict[str, Any]:
     made = utc_stamp()
     return {
         "folder": order.folder,
+        "old": None,
         "new": order.version,
         "line": order.line,
         "way": list(way),
@@ -308,20 +311,28 @@ def bring_up(inst: Installation) -> float:
     return answered
 
 
+def put_aside(facts: Dict[str, Any]) -> None:
+    """Put a folder that was copied aside: whatever starts the server from it, at a boot too, finds it no more."""
+    if facts["kept"]:
+        try:
+            os.rename(facts["folder"], facts["kept"])
+        except OSError as error:
+            if error.errno != errno.EBUSY:  # a mount point: it stays where it is
+                raise
+        sync_folder(os.path.dirname(facts["folder"]))
+
+
 def finish(inst: Installation, journal: Journal) -> Dict[str, Any]:
-    """Put a folder that was copied aside, so that nobody starts it again, and record what was done."""
+    """Record what was done."""
     facts = journal.facts
     journal.note(step=SAVE)
     kept = facts["kept"]
-    if kept and os.path.isdir(facts["folder"]):
-        try:
-            os.rename(facts["folder"], kept)
-        except OSError:  # a mount point: it stays where it is
-            kept = facts["folder"]
+    if kept and not os.path.isdir(kept):
+        kept = facts["folder"]
     done = {key: facts.get(key) for key in ("folder", "new", "method", "outage", "state", "unit", "starts")}
     done.update(kept=kept, at=utc_now())
     write_json(adopted_path(inst), done, 0o600)
-    clear(was_dir(inst))
+    shutil.rmtree(was_dir(inst), ignore_errors=True)  # nothing is given back for what cannot be removed of it
     return dict(done, changed=True)
 
 
@@ -330,7 +341,7 @@ def finish(inst: Installation, journal: Journal) -> Dict[str, Any]:
 
 @recovers("adopt")
 def recover_adopt(inst: Installation, facts: Dict[str, Any]) -> None:
-    if facts.get("step") in RUNS_NEW and inst.current_version() == facts["new"]:
+    if is_in_place(inst, facts):
         try:
             bring_up(inst)
             finish(inst, Journal(inst, "adopt", facts))
@@ -370,7 +381,8 @@ def give_back(inst: Installation, tree: str, folder: str) -> None:
         raise Refused(folder, "must not be there, since the server goes back to it", "something", "move it away")
     was = read_json(os.path.join(was_dir(inst), WAS))
     if was:
-        ours = kit_files(inst, os.path.basename(tree))
+        version = os.path.basename(tree)
+        ours = {**kit_files(inst, version), **kit_files(inst, version + MERGED)}
         for name in EDITED:
             clear(os.path.join(tree, name + TEMPORARY))  # of a run that was killed
             if name in ours:

@@ -103,7 +103,7 @@ def printable(text: str) -> str:
 
 
 # Asked for often, or while a server is started: for these, the modules of all other verbs are not even compiled.
-QUICK = ("status", "health", "state", "version", "run", "filter")
+QUICK = ("status", "health", "state", "version", "run", "filter", "recover")
 
 
 def parser(word: str = "") -> argparse.ArgumentParser:
@@ -138,6 +138,7 @@ def parser(word: str = "") -> argparse.ArgumentParser:
     ):
         verb(function, text).add_argument("--no-wait", action="store_true", help="do not wait for its health")
     verb(verb_stop, "stop the server")
+    verb(verb_recover, "finish or undo what an interrupted run has left (at boot, for the supervisor)")
     entry = verb(verb_health, "wait until the portal answers")
     entry.add_argument("--timeout", type=int, metavar="SECONDS", help="(default: as configured)")
     entry.add_argument("--part", choices=["main", "standby"], help="and the server does this part in its pair")
@@ -248,6 +249,12 @@ def verb_stop(options: argparse.Namespace) -> Answer:
     with locked(inst):
         changed = stop(inst)
     return EXIT_OK, {"changed": changed}, "stopped" if changed else "was stopped already"
+
+
+def verb_recover(options: argparse.Namespace) -> Answer:
+    with locked(Installation.load(options.config)) as verb:
+        text = "what an interrupted {} had left was finished or undone".format(verb)
+    return EXIT_OK, {"changed": bool(verb), "verb": verb}, text if verb else "nothing is left half done"
 
 
 def verb_health(options: argparse.Namespace) -> Answer:

@@ -27,8 +27,11 @@ def recovers(verb: str) -> Callable[[Recovery], Recovery]:
 
 
 @contextlib.contextmanager
-def locked(inst: Installation) -> Iterator[None]:
-    """Hold the installation's lock; refuse at once when another process holds it. Unfinished work is undone first."""
+def locked(inst: Installation) -> Iterator[Optional[str]]:
+    """Hold the installation's lock; refuse at once when another process holds it.
+
+    What an interrupted run has left is undone or finished first; the value is its verb, or None.
+    """
     before = os.umask(0o022)  # what the server's user has to pass, he can; what he must not see has its own mode
     for folder in (inst.home, inst.kit, os.path.join(inst.kit, "releases"), inst.releases, inst.archives):
         if not os.path.isdir(folder):
@@ -39,8 +42,7 @@ def locked(inst: Installation) -> Iterator[None]:
         os.ftruncate(handle, 0)
         with contextlib.suppress(OSError):  # only a note for others; a full disk is no reason to refuse an uninstall
             os.pwrite(handle, "process {} ({})\n".format(os.getpid(), " ".join(sys.argv[1:3])).encode(), 0)
-        recover(inst)
-        yield
+        yield recover(inst)
     finally:
         os.close(handle)
         os.umask(before)
@@ -127,7 +129,7 @@ def blocking(inst: Installation, verb: str, cause: Optional[BaseException] = Non
                 verb
             ),
             got,
-            "mend the cause, then run any command again, such as dlsctl start: it goes on where this one stopped",
+            "mend the cause, then run any command again, such as dlsctl recover: it goes on where this one stopped",
         ) from error
 
 
@@ -140,7 +142,7 @@ def unfinished_problems(inst: Installation) -> Iterator[Problem]:
     except (Refused, KeyError):
         told = "a record that cannot be read"
     if told and not list(busy_problems(inst)):
-        hint = "finish or undo it with: dlsctl start"
+        hint = "finish or undo it with: dlsctl recover"
         yield Problem(path, "must be gone: it is left by an interrupted run", one_line(told), hint)
 
 

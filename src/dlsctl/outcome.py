@@ -9,12 +9,15 @@ from typing import Any, Callable, Dict, Optional
 from dlsctl.files import read_json, write_json
 from dlsctl.host import utc_now, wait_until
 from dlsctl.installation import Installation
-from dlsctl.journal import busy_problems
+from dlsctl.journal import busy_problems, locked
 from dlsctl.problems import EXIT_FAILED, Answer, Busy, Problem, Refused, problem_of
 
 
 def detached(inst: Installation, verb: str, work: Callable[[], Answer], name: str = "") -> Answer:
-    """Do the work in a session of its own, and wait for it; its outcome is kept for `outcome`, too, by this name."""
+    """Do the work in a session of its own, and wait for it; its outcome is kept for `outcome`, too, by this name.
+
+    Where it is killed, what it has begun is undone or finished at once: the server may be stopped just then.
+    """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -34,7 +37,9 @@ def detached(inst: Installation, verb: str, work: Callable[[], Answer], name: st
         text = stream.read()
     os.waitpid(child, 0)
     if not text:
-        raise Problem(verb, "must run to its end", "killed", "run any command of dlsctl: it goes on, or back")
+        with locked(inst):
+            hint = "what it had begun is undone or finished by now; run the same again"
+            raise Problem(verb, "must run to its end", "killed", hint)
     return answer_of(json.loads(text.decode()))
 
 

@@ -94,6 +94,7 @@ def kit_files(inst: Installation, version: str) -> Dict[str, str]:
 
 
 BEFORE = " before"  # the key, behind the version, of what an edit has replaced
+MERGED = " merged"  # of files of others that an edit has added to: they are state all the same
 
 
 def trusted_hashes(inst: Installation, record: Release, path: str) -> Set[str]:
@@ -105,12 +106,17 @@ def trusted_hashes(inst: Installation, record: Release, path: str) -> Set[str]:
 
 
 def write_release_file(inst: Installation, version: str, path: str, data: bytes, mode: int) -> None:
-    """Write a file of ours into a release and record it, so that it is not taken for the server's state."""
-    replaced = hashlib.sha256(read_bytes(os.path.join(inst.release_dir(version), path)) or b"").hexdigest()
+    """Write a file into a release and record it, so that it is not taken for the server's state.
+
+    Where it adds to what somebody else has written there, it is state: nobody but a backup could bring that back.
+    """
+    before = read_bytes(os.path.join(inst.release_dir(version), path))
+    replaced = hashlib.sha256(before or b"").hexdigest()
     trusted = replaced in trusted_hashes(inst, inst.release(version), path)
+    key = version if trusted or before is None else version + MERGED
     base = os.stat(inst.release_dir(version))
     owner = (base.st_uid, base.st_gid) if os.geteuid() == 0 else None
-    claim(inst, version, path, hashlib.sha256(data).hexdigest(), replaced if trusted else None)
+    claim(inst, key, path, hashlib.sha256(data).hexdigest(), replaced if trusted else None)
     write_atomic(os.path.join(inst.release_dir(version), path), data, mode, owner)
 
 
@@ -125,9 +131,9 @@ def claim(inst: Installation, version: str, path: str, sha256: str, replaced: Op
 
 def disclaim(inst: Installation, version: str) -> None:
     """Forget which files of a release are the kit's."""
-    edits = read_json(edits_path(inst)) or {}
-    if {version, version + BEFORE} & set(edits):
-        write_json(edits_path(inst), {key: edits[key] for key in edits if key not in (version, version + BEFORE)})
+    edits, gone = read_json(edits_path(inst)) or {}, {version, version + BEFORE, version + MERGED}
+    if gone & set(edits):
+        write_json(edits_path(inst), {key: edits[key] for key in edits if key not in gone})
 
 
 def edits_path(inst: Installation) -> str:

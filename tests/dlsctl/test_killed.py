@@ -10,7 +10,9 @@ import pytest
 import dlsctl.releases
 import dlsctl.uninstall
 from dlsctl.apply import pending_files
+from dlsctl.cli import main
 from dlsctl.journal import locked
+from dlsctl.problems import EXIT_OK
 from dlsctl.releases import point_current
 from dlsctl.state import state
 from dlsctl.store import backups
@@ -68,6 +70,24 @@ def test_killed_install_is_whole_after_the_next_run(site: Site, call: str) -> No
     assert not (site.home / "kit/journal.json").exists()
     point_current(site.installation, "2.4.11")
     assert state(site.installation) == []
+
+
+def test_recover_finishes_or_undoes_what_a_killed_run_has_left_and_nothing_else(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tiny.build(site.root)
+
+    def install() -> None:
+        with locked(site.installation):
+            dlsctl.releases.install(site.installation, str(archive), tiny.sha256(archive), "2.4.11", LINE)
+
+    assert dies_in_child(install, "chmod", 3)
+    assert (site.home / "kit/journal.json").exists()
+    for text in ("what an interrupted install had left was finished or undone", "nothing is left half done"):
+        assert main(["recover", "--config", str(site.config)]) == EXIT_OK
+        assert text in capsys.readouterr().out
+        assert not (site.home / "kit/journal.json").exists()
+    assert list((site.home / "releases").iterdir()) == []
 
 
 @pytest.mark.parametrize("call", FATAL_CALLS)

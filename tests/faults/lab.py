@@ -189,6 +189,16 @@ class LabHost:
             assert time.monotonic() < end, "the host must come up again"
             time.sleep(0.2)
 
+    def wait_whole(self) -> None:
+        """Wait until the server is healthy and nothing is left half done, of itself."""
+        end = time.monotonic() + DEADLINE
+        while True:
+            status = self.ask("status")
+            if status.get("healthy") and self.run("test ! -e /opt/dls/kit/journal.json").returncode == 0:
+                return
+            assert time.monotonic() < end, f"15: the host must be whole by itself: {status}"
+            time.sleep(0.5)
+
     def wait_idle(self) -> None:
         """Wait until no dlsctl holds the lock."""
         self.run(f"{DLSCTL} outcome --wait {DEADLINE}")

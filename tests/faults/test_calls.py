@@ -27,6 +27,7 @@ from tests.faults.verbs import (
     VERBS,
     Host,
     Verb,
+    act_prune,
     act_rollback,
     act_start,
     act_upgrade,
@@ -71,7 +72,12 @@ def rows() -> Iterator[dict[table.Key, str]]:
 
 QUICK = ("SIGKILL",)
 STRIKES = [
-    pytest.param(verb, fault, marks=[] if fault.name in QUICK else pytest.mark.slow, id=f"{verb.name}-{fault.name}")
+    pytest.param(
+        verb,
+        fault,
+        marks=[] if fault.name in QUICK else pytest.mark.slow,
+        id=f"{verb.name}-{fault.name}".replace(" ", "-"),
+    )
     for verb in VERBS.values()
     for fault in FAULTS
 ]
@@ -119,12 +125,12 @@ def strike_and_run_again(host: Host, verb: Verb, fault: Fault, struck: Struck, n
     if verb.name in ("upgrade", "backup"):
         check_old_tree(host)
     if fault.power:
-        host.world.lose_power(host.inst)
+        host.world.lose_power(host.inst, host.by_hand)
         host.world.write()
     if struck.code in (ENDED, FAILED) and not host.journal.exists():
         verb.check(host)
     if number % 2 or struck.code == ENDED:
-        act_start(host)
+        verb.next(host)
         return verb.check(host)
     verb.act(host)
     return f"{verb.check(host)} by the same command"
@@ -168,6 +174,35 @@ def test_invariant_20_power_lost_right_after_the_switch_costs_no_write_to_the_ne
     assert len(host.world.writes) == len(host.world.stored(host.new_release))
 
 
+@pytest.mark.parametrize("step", ["switch", "start", "save"])
+@pytest.mark.parametrize("name", ["adopt by rename", "adopt by copy"])
+def test_invariant_20_power_lost_once_a_server_is_adopted_costs_no_write_to_it(
+    host: Host, name: str, step: str
+) -> None:
+    """What starts it by hand at boot, such as rc.local, must find it no more: there would be two, with a store each."""
+    verb = VERBS[name]
+    steps = calls_of(host, verb)
+    last = len(steps) - steps[::-1].index(step)
+    in_child(host.world, host.journal, lambda: verb.act(host), FAULTS[1], last)
+    host.world.lose_power(host.inst, host.by_hand)
+    host.world.write()
+    act_prune(host)
+    assert verb.check(host) == "new"
+    assert host.world.tree
+    assert len(host.world.writes) == len(host.world.stored(host.world.tree))
+
+
+def test_invariant_15_an_i_o_error_at_any_call_of_its_last_step_leaves_no_adoption_half_undone(host: Host) -> None:
+    """How the folder was before is removed there, after which nothing can be given back as it was."""
+    verb = VERBS["adopt by rename"]
+    steps, fault = calls_of(host, verb), next(fault for fault in FAULTS if fault.once)
+    for number in (number for number, step in enumerate(steps, start=1) if step == "save"):
+        host.reset()
+        in_child(host.world, host.journal, lambda: verb.act(host), fault, number)
+        act_prune(host)
+        verb.check(host)
+
+
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
 def test_invariant_15_what_gets_a_name_that_counts_was_flushed_before(
     host: Host, verb: Verb, monkeypatch: pytest.MonkeyPatch
@@ -184,7 +219,8 @@ def test_invariant_15_what_gets_a_name_that_counts_was_flushed_before(
 
     def watched_rename(source: str, target: str) -> None:
         path = Path(source)
-        new = [path, *path.rglob("*")] if ".replaced" not in target and not path.is_symlink() else []
+        is_older = ".replaced" in target or path == host.by_hand  # and was there before
+        new = [path, *path.rglob("*")] if not is_older and not path.is_symlink() else []
         unflushed.extend(str(each) for each in new if each.is_file() and each.stat().st_ino not in flushed)
         unflushed.extend(f"{each}/" for each in new if each.is_dir() and each.stat().st_ino not in flushed)
         rename(source, target)

@@ -71,6 +71,8 @@ def test_invariants_6_14_15_20_hold_after_a_fault_at_a_step(lab: LabHost, case: 
         if case.fault not in ("connection cut", "power loss"):
             said = asking.communicate(timeout=DEADLINE)[0]
     lab.wait_idle()
+    if case.fault in ("SIGKILL", "power loss"):
+        lab.wait_whole()  # without anybody doing anything
     lift(lab, case.fault)
     again = lab.run(f"{DLSCTL} restart")
     assert again.returncode == EXIT_OK, again.stderr[-2000:] + said

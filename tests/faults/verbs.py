@@ -1,26 +1,29 @@
 """The verbs that faults are injected into: how a host is made ready for each, what it does, and what must hold after.
 
-A further verb, such as adopt, is one more entry of VERBS: `ready` prepares a host once, `act` runs the verb.
+A further verb is one more entry of VERBS: `ready` prepares a host once, `act` runs the verb.
 """
 
 import shutil
+import tarfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from dlsctl.adopt import Takeover, adopt
 from dlsctl.backup import back_up
 from dlsctl.installation import Installation
 from dlsctl.journal import locked
 from dlsctl.restore import Wish, restore
 from dlsctl.service import start, wait_healthy
 from dlsctl.state import state
-from dlsctl.store import backups, check
+from dlsctl.store import backups, check, policy_of, prune
 from dlsctl.upgrade import Order, roll_back, upgrade, upgrades
 from tests.dlsctl import tiny
 from tests.dlsctl.conftest import LINE, Site
 from tests.dlsctl.test_backup import tree
-from tests.faults.world import World
+from tests.faults.world import OTHER_DISK, World
 
 OLD, NEW = "2.4.11", "2.4.12"
 STATE = {("added", "data"), ("added", "data/store.log"), ("added", "licence.dat"), ("removed", "dls.json.sample")}
@@ -37,6 +40,7 @@ class Host:
     old_tree: dict[str, Any] = field(default_factory=dict)
     saved_as: str = ""  # the name of the backup that a restore is of
     saved: list[int] = field(default_factory=list)  # writes that are in the newest backup of the pristine host
+    by_hand: Path | None = None  # the folder of a server that somebody has installed by hand
 
     @property
     def inst(self) -> Installation:
@@ -52,14 +56,15 @@ class Host:
 
     @property
     def parts(self) -> list[str]:
-        return ["opt", "backups", "lib", "etc", "world"]
+        return ["opt", "backups", "lib", "etc", "world", *([self.by_hand.parent.name] if self.by_hand else [])]
 
     def keep(self) -> None:
         """Keep everything as it is now, for `reset`."""
         for part in self.parts:
+            (self.site.root / part).mkdir(exist_ok=True)
             copy(self.site.root / part, self.pristine / part)
         self.store = tree(self.site.root / "backups")
-        self.old_tree = vendor_and_state(self.site.release)
+        self.old_tree = vendor_and_state(self.by_hand or self.site.release)
 
     def reset(self) -> None:
         for part in self.parts:
@@ -67,7 +72,7 @@ class Host:
             copy(self.pristine / part, self.site.root / part)
         acknowledged = self.world.folder / "acknowledged"  # the trees have other inodes now
         acknowledged.unlink(missing_ok=True)
-        current = Path(self.inst.current_link).resolve()
+        current = self.by_hand or Path(self.inst.current_link).resolve()
         for number in self.world.stored(current):
             with acknowledged.open("a") as stream:
                 stream.write(f"{number} {current.stat().st_ino}\n")
@@ -122,6 +127,26 @@ def ready_upgraded(host: Host) -> None:
         host.world.write()
 
 
+def ready_by_hand(host: Host, disk: str) -> None:
+    """OLD runs by hand, with state of every kind, modes of its own and a configuration that the kit adds to."""
+    host.by_hand = host.site.root / disk / "dls-linux"
+    with tarfile.open(host.archive(OLD)) as tar:
+        tar.extractall(host.by_hand.parent, filter="data")
+    for path in (host.by_hand / "startup.sh", *(host.by_hand / "linux").rglob("*")):
+        path.chmod(0o700)
+    script = host.by_hand / "startup.sh"
+    script.write_text(script.read_text().replace("48080", str(host.site.settings["port"])))
+    (host.by_hand / "dls.json").write_text('{"mine": 1}')
+    (host.site.root / "etc/dls.json").write_text('{"servers": ["self", "http://standby/"]}')
+    (host.by_hand / "licence.dat").write_text("precious")
+    (host.by_hand / "licence.dat").chmod(0o600)
+    (host.by_hand / "dls.json.sample").unlink()
+    host.by_hand.chmod(0o711)
+    host.world.start(host.by_hand)
+    for _ in range(3):
+        host.world.write()
+
+
 # --- Act ---
 
 
@@ -146,6 +171,18 @@ def act_rollback(host: Host) -> None:
         roll_back(host.inst)
 
 
+def act_adopt(host: Host) -> None:
+    folder, archive = str(host.by_hand), host.site.root / f"dynamsoft_dls-linux_x64-v{OLD}.tar.gz"
+    with locked(host.inst):
+        adopt(host.inst, Takeover(folder, folder, str(archive), tiny.sha256(archive), OLD, LINE))
+
+
+def act_prune(host: Host) -> None:
+    """As act_start, for a host that may have no release."""
+    with locked(host.inst):
+        prune(host.inst, policy_of(host.inst))
+
+
 def act_start(host: Host) -> None:
     """Any other command that takes the lock: it finishes or undoes what a killed run has left."""
     with locked(host.inst):
@@ -156,14 +193,14 @@ def act_start(host: Host) -> None:
 # --- Check ---
 
 
-def check_whole(host: Host) -> str:
+def check_whole(host: Host, wanted: set[tuple[str, str]] = STATE) -> str:
     """Invariants 6, 10, 14, 15 and 20, of any verb; returns whether the host is on the `old` or the `new` side."""
     world, inst, home = host.world, host.inst, host.site.home
     assert not host.journal.exists(), "15: nothing is left half done"
     current = home / "releases" / str(inst.current_version())
     assert world.tree == current, f"15: the server of the release in use runs, got {world.tree}"
     found = {(entry["change"], entry["path"]) for entry in state(inst, fresh=True)}
-    assert found == STATE, "15: all vendor files are of one release, and all state is there"
+    assert found == wanted, "15: all vendor files are of one release, and all state is there"
     check_writes_kept(host)
     check_backups(host)
     leftovers = [path.name for path in (home / "kit").glob("copy-*")] + list((home / "releases").glob(".next"))
@@ -175,7 +212,8 @@ def check_whole(host: Host) -> str:
 
 def check_writes_kept(host: Host) -> None:
     """20: each acknowledged write is in the tree that took it, and that tree is still there, in use or put aside."""
-    trees = {path.stat().st_ino: path for path in (host.site.home / "releases").iterdir() if path.is_dir()}
+    places = [host.site.home / "releases", *([host.by_hand.parent] if host.by_hand else [])]
+    trees = {path.stat().st_ino: path for place in places for path in place.glob("*") if path.is_dir()}
     for write in host.world.writes:
         assert write.tree in trees, f"20: the tree that took write {write.number} is kept"
         assert write.number in host.world.stored(trees[write.tree]), f"20: write {write.number} is kept"
@@ -199,9 +237,10 @@ def check_old_tree(host: Host) -> None:
 
 def check_in_use(host: Host, *trees: Path, saved: Iterable[int] = ()) -> None:
     """20, and 15: the store in use holds `saved`, and what these trees have taken, each once and in order; no more."""
+    assert host.world.tree
     inodes = {path.stat().st_ino for path in trees}
     taken = {write.number for write in host.world.writes if write.tree in inodes}
-    stored = host.world.stored(Path(host.inst.current_link).resolve())
+    stored = host.world.stored(host.world.tree)
     missing, foreign = taken.union(saved).difference(stored), set(stored).difference(taken, saved)
     assert not missing, f"20: no write may be missing, but {len(missing)} are: {sorted(missing)}"
     assert not foreign, f"15: never a mix of two states, but {sorted(foreign)} are of another"
@@ -247,6 +286,38 @@ def check_rollback(host: Host) -> str:
     return "new"
 
 
+def check_adopt(host: Host) -> str:
+    assert host.by_hand
+    if host.inst.current_version() is None:
+        check_given_back(host, host.by_hand)
+        return "old"
+    assert not host.by_hand.exists(), "20: nobody starts the server from its old place again"
+    aside = list(host.by_hand.parent.glob("dls-linux.adopted-*"))
+    check_whole(host, STATE | {("added", "dls.json")})
+    for tree_now in (host.site.release, *aside):
+        for path, text in (("licence.dat", "precious"), ("dls.json", '"mine": 1')):
+            assert text in (tree_now / path).read_text(), f"15: {path} is there with what it had"
+    if host.by_hand.parent.name == OTHER_DISK:
+        (kept,) = aside
+        assert vendor_and_state(kept) == host.old_tree, "the original is put aside as it was"
+    check_in_use(host, host.site.release, *aside)
+    return "new"
+
+
+def check_given_back(host: Host, folder: Path) -> None:
+    """15 and 20: the server runs where it was, as it was, and nothing of the kit's is in use or half done."""
+    releases = host.site.home / "releases"
+    assert not host.journal.exists(), "15: nothing is left half done"
+    assert host.world.tree == folder, f"15: the server runs where it was, got {host.world.tree}"
+    assert vendor_and_state(folder) == host.old_tree, "15: all that it had is as it was"
+    assert [path.name for path in releases.glob("*") if not path.name.startswith(".failed-")] == []
+    assert list((host.site.home / "kit/releases").glob("*.json")) == []
+    assert list(folder.parent.iterdir()) == [folder]
+    check_writes_kept(host)
+    check_backups(host)
+    check_in_use(host, folder)
+
+
 @dataclass(frozen=True)
 class Verb:
     """One verb under test: `check` returns on which side of it the host is, `steps` are those that must be seen."""
@@ -256,6 +327,7 @@ class Verb:
     act: Callable[[Host], None]
     check: Callable[[Host], str]
     steps: tuple[str, ...]
+    next: Callable[[Host], None] = act_start  # another command, to be run after the fault
 
 
 SWITCH = ("stage", "stop", "place", "switch", "start", "save")
@@ -265,6 +337,8 @@ VERBS = {
         Verb("backup", ready_running, act_backup, check_backup, ("begin", "copy", "start", "save", "remove")),
         Verb("restore", ready_changed, act_restore, check_restore, SWITCH),
         Verb("upgrade", ready_running, act_upgrade, check_upgrade, SWITCH),
+        Verb("adopt by rename", partial(ready_by_hand, disk="disk"), act_adopt, check_adopt, SWITCH, act_prune),
+        Verb("adopt by copy", partial(ready_by_hand, disk=OTHER_DISK), act_adopt, check_adopt, SWITCH, act_prune),
         Verb("rollback", ready_upgraded, act_rollback, check_rollback, ("stage", "stop", "start", "save")),
     )
 }

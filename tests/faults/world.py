@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+import dlsctl.adoptable
+import dlsctl.byhand
+from dlsctl.byhand import Way
 from dlsctl.installation import Installation, Release
 from dlsctl.problems import Unhealthy
 from tests.dlsctl.replacing import replace
@@ -21,6 +24,9 @@ from tests.dlsctl.replacing import replace
 # The calls that the world itself makes: never counted, never failing, never the last of a process.
 _open, _write, _close, _stat = os.open, os.write, os.close, os.stat
 _mkdir, _symlink, _unlink = os.mkdir, os.symlink, os.unlink
+
+
+OTHER_DISK = "other-disk"  # a folder that no rename leads out of
 
 
 def append(path: Path, text: str) -> None:
@@ -58,6 +64,9 @@ class World:
         except OSError:
             return None
 
+    def runs_from(self, folder: str) -> bool:
+        return self.tree is not None and self.tree.is_relative_to(folder)
+
     def sicken(self, *versions: str) -> None:
         """Let the servers of these versions never get healthy."""
         (self.folder / "sick").write_text(json.dumps(versions))
@@ -79,9 +88,14 @@ class World:
             _unlink(self._running)
         return was_running
 
-    def lose_power(self, inst: Installation) -> None:
-        """End everything; what supervises the server starts it again from where `current` points."""
+    def lose_power(self, inst: Installation, by_hand: Path | None = None) -> None:
+        """End everything; then a server by hand is started first, if its tree is still there, as rc.local would.
+
+        Otherwise what supervises the server starts it again from where `current` points.
+        """
         self.stop()
+        if by_hand:
+            self.start(by_hand)
         self.start(Path(inst.current_link).resolve())
 
     # --- Its clients ---
@@ -108,7 +122,7 @@ class World:
 
 
 def put_in_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let dlsctl of this process start and stop the world's server."""
+    """Let dlsctl of this process start and stop the world's server, be it from a release or by hand."""
 
     def launch_process(inst: Installation, record: Release) -> None:
         world.start(Path(inst.release_dir(record["version"])))
@@ -117,6 +131,8 @@ def put_in_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         tree = world.tree
         if tree is None:
             return "Connection refused"
+        if not world.runs_from(inst.releases):
+            return "an answer from another server"
         return "status 503" if world.is_sick(tree) else None
 
     def wait_healthy(inst: Installation, *_: Any, **__: Any) -> float:
@@ -127,12 +143,32 @@ def put_in_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
 
     parts: dict[str, Callable[..., Any]] = {
         "launch_process": launch_process,
-        "server_processes": lambda inst: [1] if world.tree else [],
+        "server_processes": lambda inst: [1] if world.runs_from(inst.releases) else [],
         "portal_error": portal_error,
         "wait_healthy": wait_healthy,
-        "stop": lambda inst: world.stop(),
+        "stop": lambda inst: world.runs_from(inst.releases) and world.stop(),
         "confirm_access": lambda inst: None,
         "confirm_sight": lambda inst: None,
     }
-    for name, part in parts.items():
+    for name, part in {**parts, **parts_by_hand(world)}.items():
         replace(monkeypatch, name, part)
+    monkeypatch.setattr(dlsctl.adoptable, "IN_MEMORY", ())  # where tests write may be one
+    monkeypatch.setattr(dlsctl.byhand, "STARTERS", ())
+
+
+def parts_by_hand(world: World) -> dict[str, Callable[..., Any]]:
+    """What stands in for the parts of dlsctl that know a server by hand."""
+
+    def start_by_hand(inst: Installation, folder: str, *_: Any) -> None:
+        world.start(Path(folder))
+        if not world.runs_from(folder):
+            raise Unhealthy(folder, "must answer", str(world.tree), "start it by hand")
+
+    return {
+        "way_of": lambda folder, line: Way(world.runs_from(folder), None, None),
+        "page_error": lambda *_: None if world.tree else "Connection refused",
+        "told_process": lambda folder: "process 1" if world.runs_from(folder) else None,
+        "stop_by_hand": lambda inst, folder, way: world.runs_from(folder) and world.stop(),
+        "start_by_hand": start_by_hand,
+        "is_renamable": lambda folder, into: Path(folder).parent.name != OTHER_DISK,
+    }

@@ -25,6 +25,13 @@ def test_systemd_finds_nothing_wrong_with_the_unit(host: Host, expected: Expecte
     assert properties["NeedDaemonReload"] == "no"
 
 
+def test_what_a_loss_of_power_has_interrupted_is_finished_or_undone_at_boot(host: Host, expected: Expected) -> None:
+    unit = f"{expected['service_name']}-recovery.service"
+    assert host.run(f"systemd-analyze verify /etc/systemd/system/{unit}").stderr == ""
+    assert unit in host.check_output("systemctl show --property=Wants multi-user.target")
+    assert "recover --config" in host.check_output(f"systemctl cat {unit}")
+
+
 def test_backups_are_made_by_a_timer_only_where_they_are_scheduled(host: Host, expected: Expected) -> None:
     name = f"{expected['service_name']}-backup"
     units = [host.file(f"/etc/systemd/system/{name}.{kind}") for kind in ("service", "timer")]

@@ -2,7 +2,8 @@
 
 DLS_FAULT is JSON: {call, path, step, jump}. The point is reached when `os.<call>` has been done to a path that ends as
 `path` says and, for the journal, the step in it is `step`. There the process stops itself (SIGSTOP), its id in
-/run/faults/frozen; or, with `jump`, its clock jumps by so many seconds, and it goes on.
+/run/faults/frozen; or, with `jump`, its clock jumps by so many seconds, and it goes on. That happens once, until
+/run/faults/frozen is gone, whatever process comes there.
 """
 
 import json
@@ -26,7 +27,6 @@ def at_point(path: str) -> bool:
 
 
 def strike() -> None:
-    del os.environ["DLS_FAULT"]
     with open(FROZEN + ".new", "w") as stream:
         stream.write(str(os.getpid()))
     os.rename(FROZEN + ".new", FROZEN)
@@ -48,7 +48,7 @@ if FAULT:
     def watched(*words: Any, **options: Any) -> Any:
         result = original(*words, **options)
         path = words[1 if FAULT["call"] == "rename" else 0]
-        if "DLS_FAULT" in os.environ and isinstance(path, str) and at_point(path):
+        if not os.path.exists(FROZEN) and isinstance(path, str) and at_point(path):
             strike()
         return result
 
