@@ -1,0 +1,32 @@
+"""``dlskit init``: the inventory of a new site."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from dlskit.commands import json_option
+
+
+@click.command("init")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--kind", type=click.Choice(["single", "pair", "windows"]), default="single", show_default=True)
+@json_option
+def init_command(folder: Path, kind: str, as_json: bool) -> None:
+    """Make the new FOLDER an inventory: one server, a pair, or a server on Windows.
+
+    A kit that was installed from a bundle names the bundle's newest archive and its package repositories there. What
+    else has to be said is explained in the files.
+    """
+    from dlskit import site  # noqa: PLC0415
+
+    values = site.make(folder, kind, site.bundle_of_this_kit())
+    if as_json:
+        click.echo(json.dumps({"folder": str(folder), "set": values}))
+        return
+    click.echo(f"{folder}: name your hosts in hosts.yml, and read group_vars/dls.yml")
+    click.echo(
+        f"then: ansible-playbook -i {folder} playbooks/site.yml --check, or dlskit deploy site -i {folder} --dry"
+    )
