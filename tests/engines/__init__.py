@@ -1,0 +1,1 @@
+"""The two engines compared: Ansible's roles, and the deploys by pyinfra."""

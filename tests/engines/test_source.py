@@ -1,0 +1,204 @@
+"""What an Ansible inventory says of connections, as pyinfra takes it."""
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploys.source import SERVER, Source, become, ssh_options
+from dlsctl.problems import Problem, Refused
+from tests.checkout.paths import ROOT
+
+VARIABLES = {
+    "dls_server_version": "2.4.11",
+    "dls_server_archive": "dls.tar.gz",
+    "dls_server_archive_checksum": "sha256:" + 64 * "0",
+}
+
+
+def source(
+    folder: Path, hosts: dict[str, Any], limit: str = "", extra: tuple[str, ...] = (), **variables: Any
+) -> Source:
+    """An inventory with hosts and variables of group dls."""
+    path = folder / "hosts.yml"
+    path.write_text(yaml.safe_dump({"dls": {"hosts": hosts, "vars": {**VARIABLES, **variables}}}))
+    return Source(str(path), limit, extra)
+
+
+def one(folder: Path, **variables: Any) -> dict[str, Any]:
+    """The data of an inventory's only host."""
+    ((_, data),) = source(folder, {"dls1": variables}).linux_hosts()
+    return data
+
+
+@pytest.mark.parametrize(
+    ("words", "settings"),
+    [
+        ("-o User=kit -oPort=2222", {"user": "kit", "port": "2222"}),
+        (
+            "-J gate -i ~/.ssh/dls -l kit",
+            {"proxyjump": "gate", "identityfile": "~/.ssh/dls", "user": "kit"},
+        ),
+        ("-o 'UserKnownHostsFile=\"/a b/known\"'", {"userknownhostsfile": "/a b/known"}),
+        ("-F ssh.cfg -C -4", {"-F": "ssh.cfg"}),
+        ("-S none -E /log -J gate", {"proxyjump": "gate"}),
+        ("-o 'ProxyCommand ssh -o User=x gate'", {"proxycommand": "ssh -o User=x gate"}),
+        ("-o ControlMaster=auto -o ControlPersist=60s -o ServerAliveInterval=15", {}),
+    ],
+)
+def test_options_of_ssh_keep_their_meaning(words: str, settings: dict[str, str]) -> None:
+    assert dict(ssh_options(shlex.split(words))) == settings
+
+
+@pytest.mark.parametrize(
+    ("variables", "data"),
+    [
+        ({}, {"_sudo": True}),
+        ({"ansible_become": "no"}, {}),
+        ({"ansible_become": "f"}, {}),
+        ({"ansible_become_method": None}, {"_sudo": True}),
+        ({"ansible_become_password": "p"}, {"_sudo": True, "_sudo_password": "p"}),
+        ({"ansible_become_user": "adm"}, {"_sudo": True, "_sudo_user": "adm"}),
+        ({"ansible_become_method": "su", "ansible_become_pass": "p"}, {"_su_user": "root", "_su_password": "p"}),
+        ({"ansible_become_method": "community.general.doas"}, {"_doas": True}),
+    ],
+)
+def test_commands_become_root_as_in_the_playbooks(variables: dict[str, Any], data: dict[str, Any]) -> None:
+    assert become(variables) == data
+
+
+def test_method_that_pyinfra_has_not_is_refused() -> None:
+    with pytest.raises(Refused, match="must be sudo, su or doas"):
+        become({"ansible_become_method": "pbrun"})
+
+
+def test_host_is_reached_as_by_ansible(tmp_path: Path) -> None:
+    data = one(
+        tmp_path,
+        ansible_host="10.0.0.5",
+        ansible_port=2222,
+        ansible_user="kit",
+        ansible_ssh_private_key_file="~/.ssh/dls",
+        ansible_ssh_common_args="-o UserKnownHostsFile=/known -o StrictHostKeyChecking=accept-new -J gate",
+    )
+    assert data["ssh_hostname"] == "10.0.0.5"
+    assert (data["ssh_port"], data["ssh_user"], data["ssh_key"]) == (2222, "kit", "~/.ssh/dls")
+    assert data["ssh_strict_host_key_checking"] == "accept-new"
+    written = Path(data["ssh_config_file"]).read_text()
+    assert written.startswith("Host 10.0.0.5\n")
+    assert "userknownhostsfile /known" in written
+    assert "proxyjump gate" in written
+
+
+def test_unknown_host_key_is_refused_unless_the_inventory_says_otherwise(tmp_path: Path) -> None:
+    assert one(tmp_path)["ssh_strict_host_key_checking"] == "yes"
+    assert one(tmp_path, ansible_host_key_checking=False)["ssh_strict_host_key_checking"] == "no"
+
+
+def test_containers_and_this_machine_are_reached_by_pyinfras_own_connectors(tmp_path: Path) -> None:
+    hosts = {
+        "here": {"ansible_connection": "local"},
+        "box": {"ansible_connection": "community.docker.docker", "ansible_host": "dls-box"},
+    }
+    names = {name for name, _ in source(tmp_path, hosts).linux_hosts()}
+    assert names == {"@local", "@docker/dls-box"}
+
+
+def test_of_two_settings_of_ssh_the_first_one_holds(tmp_path: Path) -> None:
+    data = one(tmp_path, ansible_ssh_common_args="-J gate -o ProxyJump=other")
+    assert "proxyjump gate" in Path(data["ssh_config_file"]).read_text()
+
+
+def test_two_hosts_that_are_one_machine_are_refused(tmp_path: Path) -> None:
+    here = {"ansible_connection": "local"}
+    with pytest.raises(Refused, match="got a and b, which are both @local"):
+        source(tmp_path, {"a": here, "b": here}).linux_hosts()
+
+
+@pytest.mark.parametrize("name", ["@local", "@docker/dls"])
+def test_name_that_is_a_connector_of_pyinfras_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Refused, match="must not begin with @"):
+        source(tmp_path, {name: {}}).linux_hosts()
+
+
+def test_options_of_ssh_that_are_no_words_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="No closing quotation"):
+        one(tmp_path, ansible_ssh_common_args="-o 'User=kit")
+
+
+def test_windows_hosts_are_left_out_with_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hosts = {"win": {"ansible_connection": "psrp"}, "dls1": {}}
+    assert [name for name, _ in source(tmp_path, hosts).linux_hosts()] == ["dls1"]
+    assert "win: a Windows host, left out" in capsys.readouterr().err
+
+
+def test_inventory_without_a_linux_host_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="at least one Linux host"):
+        source(tmp_path, {"win": {"ansible_connection": "winrm"}}).linux_hosts()
+
+
+def test_limit_that_names_no_host_is_refused_and_not_taken_for_none(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="got dls9"):
+        source(tmp_path, {"dls1": {}}, limit="dls1,dls9").linux_hosts()
+
+
+@pytest.mark.parametrize("limit", ["dls1:dls9", "dls1, dls9"])
+def test_every_part_of_a_limit_names_a_host(tmp_path: Path, limit: str) -> None:
+    with pytest.raises(Refused, match="got dls9"):
+        source(tmp_path, {"dls1": {}}, limit=limit).linux_hosts()
+
+
+def test_variable_that_takes_facts_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"dls1, dls_server_home: .*hostname"):
+        source(tmp_path, {"dls1": {}}, dls_server_home="/opt/{{ ansible_facts.hostname }}").linux_hosts()
+
+
+def test_unknown_inventory_and_connection_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="must be an inventory's folder or file"):
+        Source(str(tmp_path / "none")).linux_hosts()
+    with pytest.raises(Refused, match="dls1: ansible_connection"):
+        source(tmp_path, {"dls1": {"ansible_connection": "lxd"}}).linux_hosts()
+
+
+def test_wrong_vault_password_is_told_as_such(tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("right")
+    secret = "- vaulted"
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible", "vault", "encrypt_string", "--vault-password-file", str(password), secret],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    value = done.stdout.replace("\n", "\n      ")
+    (tmp_path / "hosts.yml").write_text(f"dls:\n  hosts:\n    dls1:\n      dls_server_admin_password: {value}\n")
+    password.write_text("wrong")
+    with pytest.raises(Problem, match=r"(?i)decrypt") as caught:
+        Source(str(tmp_path / "hosts.yml"), vault_password_file=str(password)).linux_hosts()
+    assert "vaulted" not in str(caught.value)
+
+
+def test_values_are_what_the_role_makes_of_them(tmp_path: Path) -> None:
+    found = source(tmp_path, {"dls1": {}}, extra=("dls_server_port=4444",), dls_server_home="{{ '/srv' }}/dls")
+    found.linux_hosts([(SERVER, "main")])
+    request = found.view(SERVER, "main")["dls1"][0]
+    assert request["values"]["dls_server_home"] == "/srv/dls"
+    unit = next(file for file in request["files"] if file["path"].endswith("/dynamsoft-dls.service"))
+    assert "WorkingDirectory=/srv/dls/current" in unit["content"]
+    assert "4444" in json.dumps(request["files"])
+
+
+def test_inventories_that_come_with_the_kit_are_read() -> None:
+    assert Source(str(ROOT / "inventories/single")).linux_hosts()
+
+
+def test_extra_variables_are_templates_as_on_the_command_line_of_ansible(tmp_path: Path) -> None:
+    extra = ('{"dls_server_home": "/srv/{{ inventory_hostname }}"}', "dls_server_user={{ 'own' }}")
+    found = source(tmp_path, {"dls1": {}}, extra=extra)
+    values = found.view(SERVER, "main")["dls1"][0]["values"]
+    assert (values["dls_server_home"], values["dls_server_user"]) == ("/srv/dls1", "own")
