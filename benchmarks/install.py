@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,28 +38,31 @@ def main(*, rounds: int, as_json: bool) -> None:
             ways = list(_ways(archive).items())
             for run in ("fresh", "again"):
                 for way, install in ways if number % 2 == 0 else reversed(ways):
-                    times[f"{run} {way}"].append(_seconds(install))
+                    times[f"{run} {way}"].append(seconds(install))
     finally:
         hosts.down(client, LAB)
-    _report(summary(times), as_json)
+    report(summary(times), as_json)
+
+
+def run_script(lab: hosts.Lab, name: str, archive: dict[str, str]) -> None:
+    """Install on a host of a lab by the shell script."""
+    target = next(host for host in hosts.read_hosts(lab) if host.name == name)
+    checksum = archive["dls_server_archive_checksum"].removeprefix("sha256:")
+    ssh = hosts.ssh_command(lab, target, "")[:-1]
+    subprocess.run([str(SCRIPT), archive["dls_server_archive"], checksum, *ssh], check=True)
 
 
 def _ways(archive: dict[str, str]) -> dict[str, Callable[[], None]]:
-    target = {host.name: host for host in hosts.read_hosts(LAB)}
 
     def run_playbook() -> None:
         options = ("--limit", HOSTS["playbook"])
         play.succeed(play.run("install", LAB.inventory, *options, quiet=True), "playbook")
 
-    def run_script() -> None:
-        checksum = archive["dls_server_archive_checksum"].removeprefix("sha256:")
-        ssh = hosts.ssh_command(LAB, target[HOSTS["script"]], "")[:-1]
-        subprocess.run([str(SCRIPT), archive["dls_server_archive"], checksum, *ssh], check=True)
-
-    return {"playbook": run_playbook, "script": run_script}
+    return {"playbook": run_playbook, "script": partial(run_script, LAB, HOSTS["script"], archive)}
 
 
-def _seconds(action: Callable[[], None]) -> float:
+def seconds(action: Callable[[], object]) -> float:
+    """How long an action takes, in wall-clock seconds."""
     start = time.perf_counter()
     action()
     return time.perf_counter() - start
@@ -76,10 +80,11 @@ def summary(times: Times) -> dict[str, Any]:
     }
 
 
-def _report(figures: dict[str, Any], as_json: bool) -> None:
+def report(figures: dict[str, Any], as_json: bool) -> None:
+    """Print the figures as a table or JSON: medians, ratios, and what these may be at most where that is said."""
     if as_json:
         click.echo(json.dumps(figures, indent=2))
         return
-    for kind in ("median", "ratio"):
-        for name, value in figures[kind].items():
-            click.echo(f"{kind:7} {name:15} {value:8.2f}")
+    for kind in ("median", "ratio", "most"):
+        for name, value in figures.get(kind, {}).items():
+            click.echo(f"{kind:7} {name:24} {value:8.2f}")

@@ -4,7 +4,6 @@ Ten lab hosts get a server and its proxy once. Then the play runs again and agai
 them, taking turns. Times are wall-clock seconds, figures are medians over the rounds.
 """
 
-import json
 import statistics
 import time
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import click
 import yaml
 
+from benchmarks.install import report
 from dlsctl.problems import Problem
 from tests.checkout import play, site
 from tests.lab import engine, hosts
@@ -38,7 +38,7 @@ def main(*, rounds: int, as_json: bool) -> None:
                 times[name].append(_seconds(LIMITS[name]))
     finally:
         hosts.down(client, LAB)
-    _report(summary(times), as_json)
+    report(summary(times), as_json)
 
 
 def _seconds(limit: str) -> float:
@@ -61,12 +61,3 @@ def summary(times: dict[str, list[float]]) -> dict[str, Any]:
         "most": {"ten to one": MOST},
         "measured": {name: [round(value, 2) for value in values] for name, values in times.items()},
     }
-
-
-def _report(figures: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(figures, indent=2))
-        return
-    for kind in ("median", "ratio", "most"):
-        for name, value in figures[kind].items():
-            click.echo(f"{kind:7} {name:12} {value:8.2f}")

@@ -33,10 +33,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Collect only by name what a Molecule scenario runs, and tests of installed hosts only when hosts are named."""
     if collection_path.name in ("testinfra", "pair") and not config.getoption("--hosts", default=None):
         return True
-    for name in ("refusals", "lifecycle"):
+    for name in ("refusals", "lifecycle", "winlife"):
         if collection_path.name == name and not any(name in argument for argument in config.args):
             return True
-    lab_of_faults = collection_path.parts[-2:] == ("faults", "test_lab.py")  # a step of its own of ./dls test
-    if lab_of_faults and not any("faults/test_lab" in argument for argument in config.args):
-        return True
+    for name in ("faults/test_lab", "engines/test_parity"):  # steps of their own of ./dls test
+        if str(collection_path.with_suffix("")).endswith(name) and not any(name in word for word in config.args):
+            return True
     return None

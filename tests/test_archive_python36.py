@@ -15,8 +15,9 @@ SOURCES = Path(dlsctl.__file__).parents[1]
 PROGRAM = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from dlsctl.archives import read_tar, unpack_tar
 from dlsctl.problems import Refused
+from dlsctl.tarballs import read_tar
+from dlsctl.unpacking import unpack_tar
 into, *paths = sys.argv[2:]
 good = read_tar(paths[0])
 print(good.version, len(unpack_tar(paths[0], into, good)))

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dlsctl.archives import Member, read_tar, unpack_tar
+from dlsctl.archives import Member
 from dlsctl.problems import Problem, Refused
+from dlsctl.tarballs import read_tar
+from dlsctl.unpacking import unpack_tar
 from tests.archives import rawtar as tar
 
 

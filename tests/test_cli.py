@@ -13,6 +13,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 import dlskit
+from dlsctl.problems import EXIT_REFUSED
 from dlskit import cli
 from tests.archives import rawtar as tar
 from tests.archives import rawzip as zp
@@ -71,6 +72,32 @@ def test_pin_prints_lines_for_the_inventory(archive: Path) -> None:
     assert values["dls_server_version"] == "2.4.11"
     assert values["dls_server_archive"] == str(archive)
     assert values == json.loads(run("archive", "pin", "--json", archive).stdout)
+
+
+def test_pin_replaces_what_an_inventory_file_has_pinned_and_keeps_the_rest(archive: Path, tmp_path: Path) -> None:
+    inventory = tmp_path / "dls.yml"
+    inventory.write_text("# ours\ndls_server_version: '2.3.5'  # old\nsecret: !vault |\n  1\ndls_server_port: 48080")
+    inventory.chmod(0o640)
+    assert run("archive", "pin", archive, "--into", inventory).exit_code == 0
+    once = inventory.read_text()
+    assert run("archive", "pin", archive, "--into", inventory).exit_code == 0
+    assert inventory.read_text() == once
+    assert once.startswith(
+        "# ours\ndls_server_version: 2.4.11\nsecret: !vault |\n  1\ndls_server_port: 48080\ndls_server_archive: "
+    )
+    assert inventory.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[dls]\nhost\n", "dls_server_version: '1'\ndls_server_version: '2'\n", "dls_server_archive: >-\n  /a\n", "- a\n"],
+)
+def test_pin_leaves_a_file_that_it_cannot_set_variables_in(archive: Path, tmp_path: Path, text: str) -> None:
+    inventory = tmp_path / "dls.yml"
+    inventory.write_text(text)
+    result = run("archive", "pin", archive, "--into", inventory)
+    assert (result.exit_code, inventory.read_text()) == (EXIT_REFUSED, text), result.output
+    assert "must be a YAML file of variables, each on a line of its own" in result.output
 
 
 def test_pin_keeps_a_short_version_a_string(tmp_path: Path) -> None:

@@ -41,10 +41,9 @@ def test_family_is_told_from_os_release(
     assert os_family() == family
 
 
-def test_no_task_file_is_included_by_the_name_of_an_entry_point() -> None:
-    """Ansible looks for an included file among the entry points first, also from a file below tasks/linux."""
+def test_no_task_file_of_a_platform_is_hidden_by_one_of_the_same_name() -> None:
+    """Ansible looks for an included file in the role's tasks first, also from a file below tasks/linux."""
     for role in ROLES.iterdir():
-        entry_points = {path.name for path in (role / "tasks").glob("*.yml")}
-        for path in (role / "tasks" / "linux").glob("*.yml"):
+        for path in (role / "tasks").glob("*/*.yml"):
             for name in re.findall(r"(?:include|import)_tasks: (\S+)", path.read_text()):
-                assert name not in entry_points, path
+                assert not ((role / "tasks" / name).exists() and (path.parent / name).exists()), path

@@ -77,6 +77,16 @@ def test_a_junit_report_is_counted_with_the_reason_of_each_skip(tmp_path: Path) 
     assert counts.skipped == ["m::left: no engine"]
 
 
+def test_the_scenario_for_real_windows_hosts_is_skipped_without_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(suite.WINDOWS, raising=False)
+    (step,) = suite.chosen(suite.Choice(False, False, "", ["molecule-windows"], [], 1))
+    counts = step.run()
+    assert (counts.passed, counts.failed) == (0, 0)
+    assert counts.skipped == [
+        f"molecule-windows: needs a Windows host for trials, in an inventory that {suite.WINDOWS} names"
+    ]
+
+
 def test_a_platform_replaces_the_image_of_the_servers_and_of_nothing_else() -> None:
     groups: dict[str, Any] = {
         "dls": {
@@ -130,3 +140,16 @@ def test_the_images_of_an_inventory_are_found_in_every_group() -> None:
         "clients": {"hosts": {"lab-client": {"lab_image": "debian13"}, "elsewhere": None}},
     }
     assert images_of(groups) == {"lab-main": "debian12", "lab-client": "debian13"}
+
+
+def test_step_that_hangs_is_killed_with_all_that_it_started_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(suite, "DEADLINE", 1)
+    monkeypatch.setattr(suite, "LOGS", tmp_path)
+    left = tmp_path / "left"
+    code = suite._logged("naps", ["sh", "-c", f"(sleep 3; touch {left}) & sleep 60"], {})
+    assert code != 0
+    assert "naps: must end within" in capsys.readouterr().out
+    time.sleep(3)
+    assert not left.exists()

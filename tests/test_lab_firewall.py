@@ -179,22 +179,23 @@ class Target:
 
 
 SOURCES = ROOT / "src"
-MODULES = (*sorted((SOURCES / "dlsctl").glob("*.py")), SOURCES / "dlsfirewall.py")
+MODULES = tuple(sorted(path for folder in ("dlsctl", "dlsfirewall") for path in (SOURCES / folder).glob("*.py")))
 CALLER = """
 import json
-import dlsfirewall
 from dlsctl.problems import Problem
+from dlsfirewall.firewall import apply, look
+from dlsfirewall.settings import NOTHING, settings
 
 def main(verb, spec):
     values = spec["values"]
     try:
-        asked = dlsfirewall.settings(values, values["ports"], spec["closed"])
-        seen = dlsfirewall.look(dlsfirewall.NOTHING if verb == "remove" else asked)
+        asked = settings(values, values["ports"], spec["closed"])
+        seen = look(NOTHING if verb == "remove" else asked)
         answer = seen.texts
         if verb == "look":
             answer = {"firewall": seen.firewall, "steps": answer}
         else:
-            dlsfirewall.apply(seen)
+            apply(seen)
     except Problem as problem:
         answer = {"code": problem.code, "problem": str(problem)}
     print(json.dumps(answer))

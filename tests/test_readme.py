@@ -24,7 +24,7 @@ def block(heading: str) -> str:
 
 
 def test_every_file_and_playbook_that_the_documents_name_is_there() -> None:
-    for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+    for document in [ROOT / "README.md", *ROOT.glob("roles/*/README.md"), *(ROOT / "docs").rglob("*.md")]:
         text = document.read_text()
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
             assert (document.parent / target).exists(), f"{document.name}: {target}"

@@ -19,6 +19,7 @@ import yaml
 from dlsctl.installation import Installation
 from dlsctl.processes import server_processes
 from tests.checkout import play
+from tests.checkout.paths import ROOT
 from tests.dlsctl import tiny
 from tests.dlsctl.conftest import free_port
 
@@ -32,10 +33,10 @@ class Machine:
     root: Path
     variables: dict[str, Any]
 
-    def play(self, name: str, *options: str) -> play.Result:
+    def play(self, name: str, *options: str, environment: dict[str, str] | None = None) -> play.Result:
         inventory = self.root / "hosts.yml"
         inventory.write_text(yaml.safe_dump({"dls": {"hosts": {"localhost": self.variables}}}))
-        return play.run(name, inventory, *options, quiet=True)
+        return play.run(name, inventory, *options, quiet=True, environment=environment)
 
     def changed(self, name: str, *options: str) -> int:
         """Run a playbook that must succeed; returns how many tasks changed something."""
@@ -43,11 +44,21 @@ class Machine:
         assert done.code == 0, done.output
         return done.changed
 
+    def backups(self) -> list[str]:
+        return sorted(path.parent.name for path in (self.root / "backups").glob("*/manifest.json"))
+
+    def dlsctl(self, *words: str) -> str:
+        command = [
+            sys.executable,
+            str(self.root / "bin/dlsctl"),
+            *words,
+            "--config",
+            str(self.root / "etc/dlsctl.json"),
+        ]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
     def status(self) -> Any:
-        command = [sys.executable, str(self.root / "bin/dlsctl"), "status", "--json"]
-        config = ["--config", str(self.root / "etc/dlsctl.json")]
-        done = subprocess.run([*command, *config], capture_output=True, text=True, check=False)
-        return json.loads(done.stdout)
+        return json.loads(self.dlsctl("status", "--json"))
 
 
 @pytest.fixture
@@ -104,11 +115,33 @@ def test_change_that_cannot_get_healthy_is_taken_back(machine: Machine, launch: 
     assert machine.changed("install") == 0
 
 
+TWO_RUNS = """
+- hosts: dls
+  gather_facts: false
+  tasks:
+    - ansible.builtin.import_role: {name: dls_server, tasks_from: preflight}
+    - ansible.builtin.command: {argv: "{{ other_run }}", chdir: "{{ kit }}"}
+    - ansible.builtin.command: {argv: [mv, "{{ dls_server_archive }}", "{{ dls_server_archive }}.away"]}
+    - ansible.builtin.import_role: {name: dls_server, tasks_from: configure}
+"""
+
+
+def test_a_first_install_that_fails_leaves_a_server_alone_that_another_run_has_installed(machine: Machine) -> None:
+    playbook = machine.root / "two_runs.yml"
+    playbook.write_text(TWO_RUNS)
+    other = [sys.executable, "-m", "ansible", "playbook", "-i", str(machine.root / "hosts.yml")]
+    other += [str(ROOT / "playbooks/install.yml")]
+    done = machine.play(str(playbook), "-e", json.dumps({"other_run": other, "kit": str(ROOT)}))
+    assert done.code != 0
+    assert "Another run has installed the server meanwhile. It was left as it is." in " ".join(done.output.split())
+    assert machine.status()["healthy"]
+
+
 @pytest.mark.parametrize("value", ["false", "no"])
 def test_purge_that_is_switched_off_by_text_purges_nothing(machine: Machine, value: str) -> None:
     machine.changed("install")
     machine.changed("uninstall", "-e", f"dls_server_uninstall_purge={value}")
-    assert len(list((machine.root / "backups").glob("*/manifest.json"))) == 1
+    assert len(machine.backups()) == 1
     assert (machine.root / "lib/licenses").is_dir()
     assert machine.changed("uninstall", "-e", f"dls_server_uninstall_purge={value}") == 0
 

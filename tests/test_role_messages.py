@@ -17,12 +17,12 @@ REFUSED = {"rc": 6, "stdout": json.dumps({"error": {"what": "x"}}), "stderr": "x
 KILLED = {"rc": -9, "stdout": "", "stderr": "", "stdout_lines": [], "stderr_lines": []}
 CASES: dict[str, tuple[str, dict[str, Any], str]] = {
     "a refusal in the look at the proxy": (
-        "dls_proxy/tasks/linux/judge.yml",
+        "dls_proxy/tasks/judge.yml",
         {"__dls_proxy_preflight": REFUSED},
         "x: must be a regular file",
     ),
     "a refusal in the look at the server": (
-        "dls_server/tasks/linux/judge.yml",
+        "dls_server/tasks/judge.yml",
         {
             "__dls_server_preflight": REFUSED,
             "__dls_server_needs_archive": False,
@@ -33,7 +33,7 @@ CASES: dict[str, tuple[str, dict[str, Any], str]] = {
         "x: must be a regular file",
     ),
     "a kill in the look at the proxy": (
-        "dls_proxy/tasks/linux/judge.yml",
+        "dls_proxy/tasks/judge.yml",
         {"__dls_proxy_preflight": KILLED},
         "no answer",
     ),

@@ -15,6 +15,7 @@ ROLES = sorted(path.parents[1] for path in ROOT.glob("roles/*/meta/argument_spec
 SPEC = """
 argument_specs:
   verify:
+    short_description: Check a demo
     options: &common
       demo_port:
         description:
@@ -31,6 +32,10 @@ argument_specs:
         description: User | owner.
         type: str
   main:
+    short_description: Install a demo
+    description:
+      - Looks at C(/etc/demo) first.
+      - Then it acts.
     options:
       <<: *common
       demo_url:
@@ -55,6 +60,39 @@ demo_networks:
 # Where it answers.
 demo_url: http://{{ ansible_host }}:{{ demo_port }}/
 """
+PROJECT = """
+[project]
+dependencies = ["pyinfra>=3", "click>=8"]
+optional-dependencies = {portal = ["playwright>=1"], windows = ["pypsrp"]}
+"""
+PLAY = "- name: Demonstrate\n  hosts: all\n"
+README = """# demo
+
+<!-- Generated from meta/argument_specs.yml by `./dls generate`: change it there. -->
+
+Install a demo. Looks at `/etc/demo` first. Then it acts.
+
+What it needs and what is tested: [README](../../README.md). All variables: \
+[docs/variables.md](../../docs/variables.md#demo). There is no default for these:
+
+- `demo_launch`: How it starts.
+
+A play with it:
+
+```yaml
+- name: Demonstrate
+  hosts: all
+```
+
+## Entry points
+
+The playbooks of the collection call them in their order; `tasks_from` names one in a play of your own.
+
+| entry point | does |
+| --- | --- |
+| `verify` | Check a demo |
+| `main` | Install a demo |
+"""
 ROWS = r"""
 | `demo_launch` | str | **required** | How it starts. One of `vendor`, `direct`. For `main` only. |
 | `demo_port` | int | `48080` | TCP port, see `--server.port`. With `demo_launch: direct` only. |
@@ -68,6 +106,10 @@ def role_with(text: str, root: Path) -> Path:
     path = root / "roles/demo/meta/argument_specs.yml"
     path.parent.mkdir(parents=True)
     path.write_text(text)
+    play = root / "docs/examples/demo.yml"
+    play.parent.mkdir(parents=True)
+    play.write_text(PLAY)
+    (root / "pyproject.toml").write_text(PROJECT)
     return path.parents[1]
 
 
@@ -96,6 +138,16 @@ def test_table_has_required_variables_first_and_no_broken_cells(role: Path) -> N
     page = spec.render_tables([role])
     assert "## demo\n" in page
     assert page.endswith(ROWS)
+
+
+def test_readme_tells_purpose_needs_example_and_entry_points(role: Path) -> None:
+    assert spec.render_readme(role, PLAY) == README
+
+
+def test_refuses_an_entry_point_that_says_nothing_of_itself(tmp_path: Path) -> None:
+    role = role_with("argument_specs: {main: {short_description: Do it}, verify: {options: {}}}", tmp_path)
+    with pytest.raises(Problem, match="verify: must have a short_description"):
+        spec.render_readme(role, PLAY)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +179,12 @@ def test_refuses_a_folder_that_is_no_role(tmp_path: Path) -> None:
         spec.variables(tmp_path)
 
 
+def test_the_packages_of_the_control_node_are_those_that_playbooks_import(role: Path, tmp_path: Path) -> None:
+    lines = generated_files(tmp_path)[tmp_path / "requirements.txt"].splitlines()
+    assert lines[0] == "# Generated from pyproject.toml by `./dls generate`: change it there."
+    assert lines[1:] == ["click>=8", "playwright>=1", "pypsrp"]
+
+
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 def test_defaults_of_the_roles_have_the_values_of_their_specs(role: Path) -> None:
     assert yaml.safe_load((role / spec.DEFAULTS_PATH).read_text()) == spec.defaults(role)
@@ -143,7 +201,7 @@ def test_generate_writes_what_is_out_of_date_and_check_only_tells(
 ) -> None:
     monkeypatch.setattr(generate, "ROOT", tmp_path)
     command, runner = generate.generate, CliRunner()
-    listed = "roles/demo/defaults/main.yml\n{0}: docs/variables.md\n"
+    listed = "roles/demo/defaults/main.yml\n{0}: roles/demo/README.md\n{0}: requirements.txt\n{0}: docs/variables.md\n"
     told = runner.invoke(command, ["--check"])
     assert (told.exit_code, told.output) == (EXIT_DIFFERS, "out of date: " + listed.format("out of date"))
     assert not (role / spec.DEFAULTS_PATH).exists()

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import shutil
 import stat
 import subprocess
 import tarfile
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from dlskit.archive import inspect
 from tests.standin import build, jre, server
 from tests.standin.__main__ import main
 from tests.standin.settings import KNOWN, BuildRefused
@@ -25,6 +27,15 @@ def settings_in(jar: bytes) -> str:
         return archive.read("standin/settings.properties").decode()
 
 
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows archives without programs, in a cache of their own: built at once."""
+    monkeypatch.setattr(jre, "CACHE", tmp_path)
+    monkeypatch.setattr(jre, "members", lambda *_: [])
+    monkeypatch.setattr(build, "_launcher", lambda: b"")
+
+
+@pytest.mark.usefixtures("bare")
 @pytest.mark.parametrize(
     ("version", "data_port", "labels"),
     [("2.2.19", "50201", "2.2"), ("2.3.4", "50201", "2.2"), ("2.3.5", "50201", "2.3.5"), ("2.4.1", "30201", "2.3.5")],
@@ -61,23 +72,31 @@ def test_linux_archive_has_the_documented_layout() -> None:
     assert command in last_line
 
 
-def test_windows_archive_has_the_documented_layout() -> None:
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which(build.COMPILER), reason="the compiler for Windows is not installed")
+def test_windows_archive_has_the_documented_layout_and_programs_of_windows() -> None:
     path = build.cached("2.4.11", build.WINDOWS)
     assert path.name == "dynamsoft_dls-win_x64-v2.4.11.zip"
     with zipfile.ZipFile(path) as archive:
-        assert sorted(archive.namelist()) == [
+        names = archive.namelist()
+        assert [name for name in names if not name.startswith("win/jre/")] == [
             "dls-2.4.11.jar",
             "dls.json.sample",
             "shutdown.bat",
             "startup.bat",
             "win/bin/PsExec64.exe",
             "win/bin/dynamsoftdlsx.exe",
-            "win/jre/bin/dynamsoftdls.exe",
         ]
-        assert b"not a program" in archive.read("win/bin/dynamsoftdlsx.exe")
+        for program in ("bin/dynamsoftdlsx.exe", "jre/bin/dynamsoftdls.exe", "jre/bin/server/jvm.dll"):
+            assert archive.read(f"win/{program}").startswith(b"MZ")
+        assert {"win/jre/bin/java.dll", "win/jre/bin/sunmscapi.dll", "win/jre/lib/modules"} <= set(names)
+        assert not {name for name in names if "java.exe" in name or "keytool" in name}
+        assert b"not a program" in archive.read("win/bin/PsExec64.exe")
         assert b"\r\n" in archive.read("startup.bat")
+    assert inspect(path).platform == build.WINDOWS
 
 
+@pytest.mark.usefixtures("bare")
 def test_windows_archive_can_have_a_top_folder() -> None:
     with zipfile.ZipFile(build.cached("2.4.11", build.WINDOWS, {"zip.top": "dls"})) as archive:
         assert {name.split("/")[0] for name in archive.namelist()} == {"dls"}
@@ -87,13 +106,17 @@ def test_windows_archive_can_have_a_top_folder() -> None:
 def test_two_linux_builds_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = build.cached("2.4.11").read_bytes()
     wheel = jre.wheel()
-    monkeypatch.setattr(jre, "wheel", lambda: wheel)
+    monkeypatch.setattr(jre, "wheel", lambda _: wheel)
     monkeypatch.setattr(jre, "CACHE", tmp_path)
     assert build.cached("2.4.11").read_bytes() == first
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which(build.COMPILER), reason="the compiler for Windows is not installed")
 def test_two_windows_builds_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = build.cached("2.4.11", build.WINDOWS).read_bytes()
+    wheel = jre.wheel(jre.WINDOWS)
+    monkeypatch.setattr(jre, "wheel", lambda _: wheel)
     monkeypatch.setattr(jre, "CACHE", tmp_path)
     assert build.cached("2.4.11", build.WINDOWS).read_bytes() == first
 
@@ -111,10 +134,8 @@ def test_a_second_build_writes_nothing_to_the_cache(tmp_path: Path, monkeypatch:
     assert stat.S_IMODE(copy.stat().st_mode) & 0o444
 
 
-def test_a_build_removes_archives_nobody_asked_for_within_a_day(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(jre, "CACHE", tmp_path)
+@pytest.mark.usefixtures("bare")
+def test_a_build_removes_archives_nobody_asked_for_within_a_day() -> None:
     old, used = (build.cached(version, build.WINDOWS) for version in ("2.4.1", "2.4.11"))
     for path in (old, used):
         os.utime(path, (0, 0))
@@ -144,6 +165,7 @@ def test_a_runtime_that_cannot_be_had_is_told_with_a_hint(tmp_path: Path, monkey
         jre.wheel()
 
 
+@pytest.mark.usefixtures("bare")
 def test_settings_are_baked_into_the_jar() -> None:
     with zipfile.ZipFile(build.cached("2.4.11", build.WINDOWS, {"uuid.salt": "other"})) as archive:
         assert "uuid.salt=other\n" in settings_in(archive.read("dls-2.4.11.jar"))
@@ -165,6 +187,7 @@ def test_a_request_out_of_the_rules_is_refused(
         build.cached(version, platform, settings)
 
 
+@pytest.mark.usefixtures("bare")
 def test_the_command_prints_the_path_of_the_archive(tmp_path: Path) -> None:
     arguments = ["build", "--version", "2.4.11", "--platform", build.WINDOWS, "--out", str(tmp_path)]
     result = CliRunner().invoke(main, [*arguments, "--set", "uuid.salt=x"])

@@ -185,7 +185,8 @@ def test_templates_use_plain_jinja_and_no_facts() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "src/dlskit/vendor").glob("*.yml")), ids=lambda path: path.stem)
 def test_vendor_data_of_every_line_has_the_same_keys(path: Path) -> None:
     line = yaml.safe_load(path.read_text())
-    facts = ["since", "documented", "server_port", "data_port", "health_path", "client_paths", "license_file", "linux"]
-    assert list(line) == [*facts, "portal"]
+    facts = ["since", "documented", "server_port", "data_port", "health_path", "client_paths", "license_file"]
+    assert list(line) == [*facts, "linux", "windows", "portal"]
     assert path.stem == ".".join(map(str, line["since"]))
     assert list(line["linux"]) == ["packages", "mode", "user_prefix", "argv"]
+    assert list(line["windows"]) == ["launcher", "arguments", "exit_hook", "unneeded", "programs"]

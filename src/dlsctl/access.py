@@ -97,11 +97,6 @@ def is_allowed(inst: Installation, address: str) -> bool:
     )
 
 
-def is_closed(inst: Installation) -> bool:
-    """Whether the configuration lets nobody but this host itself reach the server's ports."""
-    return not set(inst.networks) - {"localhost"}
-
-
 def open_ports(inst: Installation, seconds: float = 0.5) -> List[str]:
     """Which of the server's ports answer on an address of this host from which nobody may reach them.
 

@@ -41,10 +41,11 @@ from dlsctl.files import (
 )
 from dlsctl.host import Account, process_account, systemctl, utc_now, utc_stamp
 from dlsctl.installation import Installation, Release
+from dlsctl.intake import pinned_archive
 from dlsctl.journal import Journal, journaled, recovers
-from dlsctl.problems import Problem, Refused
+from dlsctl.problems import Problem, Refused, problem_of
 from dlsctl.processes import processes_below
-from dlsctl.releases import pinned_archive, point_current, record_release, with_mode
+from dlsctl.releases import point_current, record_release, with_mode
 from dlsctl.sandbox import labels_in_sight, record_sight, rehearse
 from dlsctl.service import page_error, stop
 from dlsctl.state import MERGED, claim, disclaim, kit_files
@@ -340,15 +341,15 @@ def finish(inst: Installation, journal: Journal) -> Dict[str, Any]:
 
 
 @recovers("adopt")
-def recover_adopt(inst: Installation, facts: Dict[str, Any]) -> None:
+def recover_adopt(inst: Installation, facts: Dict[str, Any]) -> Optional[Dict[str, Any]]:
     if is_in_place(inst, facts):
         try:
             bring_up(inst)
-            finish(inst, Journal(inst, "adopt", facts))
-        except Exception:
-            undo(inst, facts)
-    else:
-        undo(inst, facts)
+            return finish(inst, Journal(inst, "adopt", facts))
+        except Exception as error:
+            facts["why"] = str(problem_of(error))
+    undo(inst, facts)
+    return None
 
 
 def undo(inst: Installation, facts: Dict[str, Any]) -> None:

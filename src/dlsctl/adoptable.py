@@ -33,7 +33,8 @@ def place_problems(inst: Installation, folder: str) -> Iterator[Problem]:
     """What is wrong with where the folder is: asked before the kit's own are made, which may be inside it."""
     if not os.path.isdir(folder):
         hint = "name the folder that holds the vendor's startup.sh"
-        yield Refused(one_line(folder), "must be a folder of this host", "something else", hint)
+        got = "a file" if os.path.lexists(folder) else "none"
+        yield Refused(one_line(folder), "must be a folder of this host", got, hint)
         return
     for own in map(os.path.realpath, (inst.home, inst.config_dir, inst.data_dir, inst.backup_dir)):
         if is_within(folder, own) or is_within(own, folder):

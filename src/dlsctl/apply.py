@@ -21,9 +21,10 @@ from dlsctl.host import has_systemd, systemctl, unit_properties
 from dlsctl.identity import identity, record_identity
 from dlsctl.installation import Installation, Release, make_folders
 from dlsctl.launch import is_stale, startup_with_ports, vendor_script
+from dlsctl.password import forget_lost
 from dlsctl.problems import Problem, Refused
 from dlsctl.processes import is_running
-from dlsctl.releases import point_current
+from dlsctl.releases import other_version_hint, point_current
 from dlsctl.sandbox import confirm_sight, rehearse
 from dlsctl.schedule import keep_schedule, schedule_steps
 from dlsctl.service import start, stop, wait_healthy
@@ -44,7 +45,7 @@ def plan(inst: Installation, version: Optional[str] = None) -> List[Step]:
             "version",
             "must stay {} until it is upgraded".format(current),
             version,
-            "set dls_server_version to " + current,
+            other_version_hint(inst, version),
         )
     inst.coming_version = version
     record = inst.release(version)
@@ -110,6 +111,7 @@ def prepare_start(inst: Installation, names: List[str]) -> None:
     if "reload" in names:
         renew_address_filter(inst, live="restart" not in names)
     if "start" in names or "restart" in names:
+        forget_lost(inst)
         rehearse(inst)
 
 

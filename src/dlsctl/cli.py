@@ -28,6 +28,7 @@ from dlsctl.journal import locked, unfinished_problems
 from dlsctl.launch import require_configured_ports, run_startup_script, server_argv, vendor_script
 from dlsctl.licenses import bind_licenses, forget_license, license_index, look_at_licenses, place_licenses
 from dlsctl.pair import STANDBY_REFUSES, confirm_part, own_client_answer, pair_role, servers_in_use
+from dlsctl.password import forget_lost, is_recorded, lost_problems, require_held
 from dlsctl.problems import (
     EXIT_DIFFERS,
     EXIT_FAILED,
@@ -44,7 +45,6 @@ from dlsctl.problems import (
     problem_of,
 )
 from dlsctl.processes import is_running, server_processes
-from dlsctl.releases import install, pinned_archive
 from dlsctl.sandbox import hidden_labels, labels_in_sight, rehearse
 from dlsctl.service import portal_error, portal_url, start, stop, wait_healthy
 from dlsctl.state import damage, state
@@ -202,6 +202,7 @@ def verb_status(options: argparse.Namespace) -> Answer:
     }
     unfinished = [str(problem) for problem in unfinished_problems(inst)]
     answer["unfinished"] = unfinished[0] if unfinished else None
+    answer["password_recorded"] = is_recorded(inst)
     text = "DLS {} is {}".format(
         version or "(none)",
         "running and healthy"
@@ -214,7 +215,7 @@ def verb_status(options: argparse.Namespace) -> Answer:
         text += "; the {} of its pair, which {} clients".format(
             part, "refuses" if answer["refuses_clients"] else "serves"
         )
-    text = "\n".join([text, *unfinished])
+    text = "\n".join([text, *unfinished, *map(str, lost_problems(inst))])
     return (EXIT_STOPPED if not running else EXIT_OK if answer["healthy"] else EXIT_UNHEALTHY), answer, text
 
 
@@ -222,6 +223,7 @@ def verb_start(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     with locked(inst):
         if not is_running(inst):
+            forget_lost(inst)
             rehearse(inst)
         changed = start(inst)
     return waited(inst, changed, "started" if changed else "was running already", options)
@@ -238,6 +240,7 @@ def verb_restart(options: argparse.Namespace) -> Answer:
     with locked(inst):
         if inst.launch == "vendor":
             vendor_script(inst, inst.release())  # asked before the stop
+        forget_lost(inst)
         rehearse(inst)
         stop(inst)
         start(inst)
@@ -366,7 +369,7 @@ def verb_place(options: argparse.Namespace) -> Answer:
 def verb_install(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     with locked(inst):
-        changed = install(
+        changed = importlib.import_module("dlsctl.intake").install(
             inst, options.archive, options.sha256.replace("sha256:", ""), options.version, line_of(options.line)
         )
     return (
@@ -399,7 +402,7 @@ def verb_uninstall(options: argparse.Namespace) -> Answer:
 
 
 def verb_archive(options: argparse.Namespace) -> Answer:
-    archive = pinned_archive(options.file, options.sha256, options.version)
+    archive = importlib.import_module("dlsctl.intake").pinned_archive(options.file, options.sha256, options.version)
     answer = {"platform": archive.platform, "version": archive.version, "sha256": archive.sha256, "size": archive.size}
     return EXIT_OK, answer, "{platform} {version} sha256:{sha256}".format(**answer)
 
@@ -417,6 +420,7 @@ def verb_run(options: argparse.Namespace) -> Answer:
     record = inst.release()
     require_address_filter(inst)
     require_configured_ports(inst, record)
+    require_held(inst)
     os.chdir(inst.current_link)
     if inst.launch == "direct":
         argv = server_argv(inst, record)

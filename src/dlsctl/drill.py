@@ -11,11 +11,12 @@ from dlsctl.apply import write_pending
 from dlsctl.files import give_to
 from dlsctl.host import utc_now
 from dlsctl.installation import Installation
+from dlsctl.intake import pinned_archive, unpack_release
 from dlsctl.journal import journaled, recovers
 from dlsctl.packs import require_key
 from dlsctl.pair import own_client_answer
 from dlsctl.problems import Problem
-from dlsctl.releases import archive_path_of, pinned_archive, point_current, unpack_release
+from dlsctl.releases import archive_path_of, point_current
 from dlsctl.restore import require_space, unpack
 from dlsctl.service import start, stop, wait_healthy
 from dlsctl.state import state

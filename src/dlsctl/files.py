@@ -36,9 +36,13 @@ def renamed(entries: List[Entry], form: Callable[[str], str]) -> List[Entry]:
 
 
 def sync_folder(path: str) -> None:
+    """Flush a folder to disk, where its file system can."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # as some that are mounted from another machine say
+            raise
     finally:
         os.close(handle)
 
@@ -58,7 +62,7 @@ def write_atomic(path: str, data: bytes, mode: int = 0o644, owner: Optional[Acco
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise OSError(error.errno, error.strerror, path) from None  # a failing write does not name its file
-    sync_folder(os.path.dirname(path))
+    sync_folder(os.path.dirname(path) or ".")
 
 
 def write_new(path: str, data: bytes, mode: int, owner: Optional[Account]) -> None:

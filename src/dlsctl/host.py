@@ -43,6 +43,7 @@ def run(argv: Sequence[str], text: str = "", **options: Any) -> Tuple[int, str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         universal_newlines=True,
+        errors="backslashreplace",  # another machine's words may be in any encoding
         **options,
     )
     return done.returncode, done.stdout

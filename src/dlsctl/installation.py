@@ -43,12 +43,16 @@ class Installation:
         self.backup_min_age_hours = settings["backup_min_age_hours"]
         self.chosen_data_port = settings["data_port"]  # None: that of the release's line
         self.coming_version: Optional[str] = None  # of the first release, until it is in use
+        self.run_name: Optional[str] = (
+            None  # by which whoever asked for this work asks for its outcome; None: nobody does
+        )
         self.releases = os.path.join(self.home, "releases")
         self.archives = os.path.join(self.home, "archives")
         self.kit = os.path.join(self.home, "kit")
         self.licenses = os.path.join(self.data_dir, "licenses")
         self.current_link = os.path.join(self.home, "current")
         self.console_log = os.path.join(self.kit, "console.log")
+        self.start_record = os.path.join(self.kit, "started.json")
         self.renewal_flag = os.path.join(self.kit, "renewing-address-filter")  # there while systemd is made to renew it
 
     @classmethod

@@ -11,8 +11,10 @@ from dlsctl.files import read_json, sync_folder, write_json
 from dlsctl.host import utc_now, wait_until
 from dlsctl.installation import Installation
 from dlsctl.problems import Blocked, Busy, Problem, Refused, one_line
+from dlsctl.results import Result, done, failed, keep_result
 
-Recovery = Callable[[Installation, Dict[str, Any]], None]
+# Returns what was done where it has finished the work, None where it has undone it.
+Recovery = Callable[[Installation, Dict[str, Any]], Optional[Dict[str, Any]]]
 RECOVERIES: Dict[str, Recovery] = {}  # by verb
 
 
@@ -79,11 +81,12 @@ class Journal:
 
     def __init__(self, inst: Installation, verb: str, facts: Dict[str, Any]) -> None:
         self.path, self.verb, self.facts, self.begun = journal_path(inst), verb, facts, utc_now()
+        self.run = inst.run_name
 
     def note(self, **facts: Any) -> None:
         """Add facts, flushed to disk."""
         self.facts.update(facts)
-        write_json(self.path, {"verb": self.verb, "facts": self.facts, "begun": self.begun}, 0o600)
+        write_json(self.path, {"verb": self.verb, "facts": self.facts, "begun": self.begun, "run": self.run}, 0o600)
 
 
 UNDO = "undo"  # the step of a verb that has failed: what it did is undone, and it is not gone on with
@@ -166,7 +169,22 @@ def recover(inst: Installation) -> Optional[str]:
             importlib.import_module("dlsctl." + module)
     if verb not in RECOVERIES:
         raise Blocked(path, "must be of a verb this dlsctl knows", one_line(verb), "run the newer dlsctl that wrote it")
+    inst.run_name, own = journal.get("run"), inst.run_name
     with blocking(inst, verb):
-        RECOVERIES[verb](inst, facts)
+        answer = RECOVERIES[verb](inst, facts)
+    result = recovered(verb, answer, facts.get("why"))
+    if inst.run_name is not None:
+        with contextlib.suppress(OSError, Refused):  # of a full disk
+            keep_result(inst, verb, str(inst.run_name), str(journal.get("begun")), result)
+    inst.run_name = own
     os.unlink(path)
     return verb
+
+
+def recovered(verb: str, answer: Optional[Dict[str, Any]], why: Optional[str]) -> Result:
+    """The result of a run that was killed, for whoever asks for it; `why` tells what kept it from being finished."""
+    if answer is not None:
+        return done(answer, "{} was killed, and is finished by now".format(verb))
+    hint = "what it had begun is undone; run the same again"
+    got = "killed, and could not be finished: {}".format(why) if why else "killed"
+    return failed(Problem(verb, "must run to its end", got, hint))

@@ -98,7 +98,7 @@ def launch_digest(inst: Installation, record: Release) -> str:
 
 def is_stale(inst: Installation, record: Release) -> bool:
     """Whether the running server was started with anything but what the configuration says now."""
-    started = read_json(os.path.join(inst.kit, "started.json")) or {}
+    started = read_json(inst.start_record) or {}
     if started.get("digest") != launch_digest(inst, record):
         return True
     # Somebody may have started it with other files in between, and the right ones were put back since.

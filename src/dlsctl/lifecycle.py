@@ -1,8 +1,9 @@
 """The verbs of the life cycle: backup, restore, drill, upgrade and rollback."""
 
 import argparse
+import contextlib
 import os
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 from dlsctl.adopt import Takeover, adopt, rehearse_adoption, require_apart
 from dlsctl.backup import back_up
@@ -13,12 +14,24 @@ from dlsctl.host import seconds_of
 from dlsctl.installation import Installation
 from dlsctl.journal import locked
 from dlsctl.outcome import detached, outcome
-from dlsctl.problems import EXIT_DIFFERS, EXIT_FAILED, EXIT_OK, Answer, Problem, Refused
+from dlsctl.problems import EXIT_DIFFERS, EXIT_FAILED, EXIT_OK, Answer, Problem, Refused, problem_of
 from dlsctl.push import push, require_pushable
 from dlsctl.restore import Wish, restore
 from dlsctl.sftp import SCHEME
-from dlsctl.store import MANIFEST, Backup, Policy, backups, check, damaged_backups, find, policy_of, prunable, prune
-from dlsctl.upgrade import CARRY, FRESH, Order, prune_releases, roll_back, upgrade
+from dlsctl.store import (
+    MANIFEST,
+    Backup,
+    Policy,
+    backups,
+    check,
+    damaged_backups,
+    find,
+    made_by_now,
+    policy_of,
+    prunable,
+    prune,
+)
+from dlsctl.upgrade import CARRY, FRESH, Order, prune_releases, roll_back, unneeded, upgrade
 
 AddVerb = Callable[[Callable[[argparse.Namespace], Answer], str], argparse.ArgumentParser]
 
@@ -82,9 +95,11 @@ def add_verbs(verb: AddVerb) -> None:
     for name, text in RELEASE_OPTIONS:
         entry.add_argument("--" + name, required=True, help=text)
     entry.add_argument("--check", action="store_true", help="only say what would be done, or every reason against it")
-    verb(verb_prune_releases, "remove releases and archives that nothing needs any more").add_argument(
+    entry = verb(verb_prune_releases, "remove releases and archives that nothing needs any more")
+    entry.add_argument(
         "--keep", type=int, default=1, metavar="N", help="how many beside the one in use (default: %(default)s)"
     )
+    entry.add_argument("--check", action="store_true", help="only say which")
     entry = verb(verb_outcome, "say what the last backup, restore, drill, upgrade or rollback has come to")
     entry.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="for one that goes on")
     entry.add_argument("--run", metavar="NAME", help="of the one that was given this name with its own --run")
@@ -106,12 +121,13 @@ def add_key(entry: argparse.ArgumentParser) -> None:
 
 
 def working(options: argparse.Namespace, verb: str, work: Callable[[Installation], Answer]) -> Answer:
-    """Do the work under the lock, whatever becomes of the connection or the terminal."""
+    """Do the work under the lock, whatever becomes of the connection or the terminal; the answer has its text, too."""
     inst = Installation.load(options.config)
 
     def under_lock() -> Answer:
         with locked(inst):
-            return work(inst)
+            code, answer, text = work(inst)
+        return code, dict(answer, text=text), text
 
     return detached(inst, verb, under_lock, options.run)
 
@@ -126,10 +142,12 @@ def verb_backup(options: argparse.Namespace) -> Answer:
         if target:
             require_pushable(target, key)
         backup = back_up(inst, options.hot, "scheduled" if options.scheduled else options.reason)
-        pushed = push(backup, target, key) if target else None
-        removed = prune(inst, policy_of(inst)) if options.scheduled else []
+        try:
+            pushed = copied(backup, target, key) if target else None
+        finally:  # copies may fail for weeks, and this disk must not fill up meanwhile
+            removed = prune(inst, policy_of(inst)) if options.scheduled else []
         text = "{}: {}, the server was away for {} s".format(
-            backup.folder, size_text(backup), backup.manifest["outage"]
+            backup.folder, size_text(backup.manifest["pack"]["size"]), backup.manifest["outage"]
         )
         if backup.manifest["method"] == "hot":
             text += "; copied while the server ran, so its files may not fit together"
@@ -138,19 +156,35 @@ def verb_backup(options: argparse.Namespace) -> Answer:
 
     if not options.scheduled:
         return working(options, "backup", work)
-    ended = False
     try:
         answer = working(options, "backup", work)
-        ended = True
-        return answer
-    finally:
-        inst = Installation.load(options.config)
-        if inst.backup_metrics:
-            write_metrics(inst, inst.backup_metrics, ended)
+    except BaseException:
+        with contextlib.suppress(Problem, OSError):  # the reason itself is told
+            note_run(options, succeeded=False)
+        raise
+    note_run(options, succeeded=True)
+    return answer
 
 
-def size_text(backup: Backup) -> str:
-    return "{:.1f} MiB".format(backup.manifest["pack"]["size"] / (1 << 20))
+def copied(backup: Backup, target: str, key: str) -> str:
+    """Copy a backup to a second place; returns where it is. Raises Problem, which says that the backup is there."""
+    try:
+        return push(backup, target, key)
+    except (Problem, OSError) as error:
+        problem = problem_of(error)
+        problem.hint = "{}; the backup itself is complete, on this host: {}".format(problem.hint, backup.folder)
+        raise problem from None
+
+
+def note_run(options: argparse.Namespace, succeeded: bool) -> None:
+    """Write the metrics of a scheduled run, where the configuration has a file for them."""
+    inst = Installation.load(options.config)
+    if inst.backup_metrics:
+        write_metrics(inst, inst.backup_metrics, succeeded)
+
+
+def size_text(size: int) -> str:
+    return "{:.1f} {}".format(*((size / (1 << 20), "MiB") if size >= 1 << 20 else (size / (1 << 10), "KiB")))
 
 
 def facts_of(backup: Backup) -> Dict[str, Any]:
@@ -167,9 +201,12 @@ def verb_backups(options: argparse.Namespace) -> Answer:
     found = backups(inst)
     if options.metrics:
         write_metrics(inst, options.metrics)
-    form = "{name}  {size:>12} bytes  {method}, {reason}{sealed}"
+    form = "{name}  {size:>12}  {method}, {reason}{sealed}"
     lines = [
-        form.format(sealed=", encrypted" if facts["encryption"] else "", **facts) for facts in map(facts_of, found)
+        form.format(
+            **{**facts, "size": size_text(facts["size"]), "sealed": ", encrypted" if facts["encryption"] else ""}
+        )
+        for facts in map(facts_of, found)
     ]
     damaged = [str(problem) for problem in damaged_backups(inst).values()]
     answer = {"folder": inst.backup_dir, "backups": [facts_of(backup) for backup in found], "damaged": damaged}
@@ -180,7 +217,8 @@ def verb_backups(options: argparse.Namespace) -> Answer:
 def write_metrics(inst: Installation, path: str, succeeded: bool = True) -> None:
     """Write what there is to watch, for a node exporter's textfile collector, in one rename."""
     found = backups(inst)
-    newest = found[-1].manifest if found else None
+    past = made_by_now(found)
+    newest = past[-1].manifest if past else None
     made = seconds_of(newest["created"]) if newest else 0
     values = [
         ("last_backup_timestamp_seconds", "When the newest backup that was read back was made", made),
@@ -195,9 +233,14 @@ def write_metrics(inst: Installation, path: str, succeeded: bool = True) -> None
     write_atomic(path, ("\n".join(lines) + "\n").encode())
 
 
+def as_named(backup: Optional[str]) -> Optional[str]:
+    """A backup as the command line names it: a path counts from where the command is given, a name from the store."""
+    return os.path.abspath(backup) if backup and "/" in backup else backup
+
+
 def verb_verify_backup(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
-    found = backups(inst) if options.all else [find(inst, name) for name in options.names or [None]]
+    found = backups(inst) if options.all else [find(inst, as_named(name)) for name in options.names or [None]]
     damaged = list(damaged_backups(inst).values()) if options.all else []
     lines, results = [], []
     for backup in found:
@@ -220,7 +263,7 @@ def verb_verify_backup(options: argparse.Namespace) -> Answer:
 
 def verb_restore(options: argparse.Namespace) -> Answer:
     wish = Wish(
-        os.path.abspath(options.backup) if options.backup and "/" in options.backup else options.backup,
+        as_named(options.backup),
         options.archive,
         options.key,
         options.replace,
@@ -243,8 +286,11 @@ def verb_restore(options: argparse.Namespace) -> Answer:
 
 def verb_drill(options: argparse.Namespace) -> Answer:
     def work(inst: Installation) -> Answer:
-        report = drill(inst, options.backup, options.key, options.archive)
-        form = "{backup} can be restored: release {version} was healthy and gave clients {clients}, after {seconds} s"
+        report = drill(inst, as_named(options.backup), options.key, options.archive)
+        form = (
+            "{backup} can be restored: within {seconds} s release {version} was healthy and answered clients"
+            " ({clients} to a handshake code that nobody has)"
+        )
         return EXIT_OK, report, form.format(**report)
 
     return working(options, "drill", work)
@@ -336,8 +382,11 @@ def verb_rollback(options: argparse.Namespace) -> Answer:
 def verb_prune_releases(options: argparse.Namespace) -> Answer:
     inst = Installation.load(options.config)
     require_count("--keep", options.keep)
-    with locked(inst):
-        removed = prune_releases(inst, options.keep)
+    if options.check:
+        removed = unneeded(inst, options.keep)
+    else:
+        with locked(inst):
+            removed = prune_releases(inst, options.keep)
     return EXIT_OK, {"changed": bool(removed), "removed": removed}, "\n".join(removed) or "nothing to remove"
 
 

@@ -14,8 +14,10 @@ from dlsctl.installation import DEFAULT_CONFIG, Installation
 from dlsctl.journal import unfinished_problems
 from dlsctl.licenses import license_findings
 from dlsctl.packages import look_at_packages, os_family
+from dlsctl.password import lost_problems
 from dlsctl.problems import Problem
 from dlsctl.processes import is_running
+from dlsctl.releases import other_version_hint
 from dlsctl.sandbox import hidden_labels, labels_in_sight, sandbox_announcement
 from dlsctl.schedule import schedule_problems
 from dlsctl.service import portal_error, portal_url
@@ -74,6 +76,7 @@ def findings(spec: Spec, inst: Installation, seen: Dict[str, Any]) -> List[str]:
                 spec["prefix"] + "version",
                 "must be the installed one",
                 "{}, {} is installed".format(wanted, seen["current"]),
+                other_version_hint(inst, wanted),
             )
         )
     if not seen["running"]:
@@ -86,6 +89,7 @@ def findings(spec: Spec, inst: Installation, seen: Dict[str, Any]) -> List[str]:
     if exposed:
         found.append(open_problem(inst, exposed))
     found += unfinished_problems(inst)
+    found += lost_problems(inst)
     found += [drift_problem(change) for change in seen["drift"]]
     if seen["hidden"]:
         found.append(

@@ -6,11 +6,11 @@ import os
 import signal
 from typing import Any, Callable, Dict, Optional
 
-from dlsctl.files import read_json, write_json
 from dlsctl.host import utc_now, wait_until
 from dlsctl.installation import Installation
 from dlsctl.journal import busy_problems, locked
 from dlsctl.problems import EXIT_FAILED, Answer, Busy, Problem, Refused, problem_of
+from dlsctl.results import Result, failed, keep_result, results, results_path
 
 
 def detached(inst: Installation, verb: str, work: Callable[[], Answer], name: str = "") -> Answer:
@@ -18,6 +18,7 @@ def detached(inst: Installation, verb: str, work: Callable[[], Answer], name: st
 
     Where it is killed, what it has begun is undone or finished at once: the server may be stopped just then.
     """
+    inst.run_name, asked = name, utc_now()
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -37,25 +38,27 @@ def detached(inst: Installation, verb: str, work: Callable[[], Answer], name: st
         text = stream.read()
     os.waitpid(child, 0)
     if not text:
-        with locked(inst):
-            hint = "what it had begun is undone or finished by now; run the same again"
-            raise Problem(verb, "must run to its end", "killed", hint)
+        with locked(inst):  # which recovers it
+            told = [result for result in results(inst) if result["verb"] == verb and result["begun"] >= asked]
+        if told:
+            return answer_of(told[-1])
+        hint = "what it had begun is undone or finished by now; run the same again"
+        raise Problem(verb, "must run to its end", "killed", hint)
     return answer_of(json.loads(text.decode()))
 
 
-def result_of(inst: Installation, verb: str, work: Callable[[], Answer], name: str) -> Dict[str, Any]:
+def result_of(inst: Installation, verb: str, work: Callable[[], Answer], name: str) -> Result:
     begun = utc_now()
     try:
         code, answer, text = work()
-        result: Dict[str, Any] = {"code": code, "answer": answer, "text": text}
+        result: Result = {"code": code, "answer": answer, "text": text}
     except Exception as error:
         problem = problem_of(error)
-        result = {"code": problem.code, "problem": problem.as_dict()}
+        result = failed(problem)
         if isinstance(problem, Busy):  # the outcome of whoever is at work is not this
             return result
-    result.update(verb=verb, name=name, begun=begun, ended=utc_now())
-    with contextlib.suppress(OSError):  # of a full disk: whoever waits is told all the same
-        write_json(outcome_path(inst), result, 0o600)
+    with contextlib.suppress(OSError, Refused):  # of a full disk: whoever waits is told all the same
+        keep_result(inst, verb, name, begun, result)
     return result
 
 
@@ -69,15 +72,14 @@ def answer_of(result: Dict[str, Any]) -> Answer:
     raise problem
 
 
-def outcome_path(inst: Installation) -> str:
-    return os.path.join(inst.kit, "outcome.json")
-
-
 def outcome(inst: Installation, seconds: float, name: Optional[str] = None) -> Answer:
-    """What the last work, or that of a name, has come to; waits while it goes on. Raises the Problem that it was."""
+    """What the last work, or that of a name, has come to; waits while it goes on. Raises the Problem that it was.
+
+    Of work that was killed, that is told by whoever has recovered it.
+    """
     if not wait_until(lambda: not list(busy_problems(inst)), seconds):
         raise next(iter(busy_problems(inst)))
-    result = read_json(outcome_path(inst))
-    if result is None or (name and result.get("name") != name):
-        raise Refused(outcome_path(inst), "must be there", "nothing", "nothing was done yet, or it was killed")
-    return answer_of(result)
+    found = [result for result in results(inst) if not name or result["name"] == name]
+    if not found:
+        raise Refused(results_path(inst), "must be there", "nothing", "nothing was done yet, or it was killed")
+    return answer_of(found[-1])

@@ -37,6 +37,18 @@ def os_family() -> Optional[str]:
     return next((name for name, family in FAMILIES.items() if words & family.words), None)
 
 
+def platform() -> Optional[str]:
+    """This host's distribution and release, as a bundle names their repository: debian12, ubuntu2404, rhel9.
+
+    None where the kit does not know the family.
+    """
+    family, system = os_family(), os_release()
+    version = system.get("VERSION_ID", "")
+    if family == "redhat":
+        return "rhel" + version.split(".")[0]
+    return system.get("ID", "") + version.replace(".", "") if family else None
+
+
 def installed_packages(names: List[str], family: str) -> List[str]:
     """Which of the distribution's packages are installed; its package manager is asked once."""
     _, output = run(FAMILIES[family].query + names)
@@ -52,7 +64,7 @@ def missing_packages(names: List[str], family: Optional[str]) -> List[str]:
 def look_at_packages(names: List[str], family: Optional[str]) -> Dict[str, Any]:
     """The host's family, which packages are missing, and, where some are, what it takes to undo their install."""
     missing = missing_packages(names, family)
-    seen = {"family": family, "missing_packages": missing}
+    seen = {"family": family, "platform": platform(), "missing_packages": missing}
     if missing and family:
         every = FAMILIES[family].every
         seen.update(installed_packages=installed_packages(every, family), list_packages=FAMILIES[family].query + every)

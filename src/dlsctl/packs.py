@@ -151,7 +151,7 @@ def read_pack(
     require_key(path, encryption, key)
     if encryption:
         commands.insert(0, [word.format(key) for word in ENCRYPTIONS[encryption].unpack])
-    with private_home() as env, open(path, "rb") as file:
+    with private_home() as env, os.fdopen(open_regular(path), "rb") as file:
         if encryption == "gpg":
             import_key(str(key), env)
         yield from members(path, commands, env, file)

@@ -24,12 +24,14 @@ from dlsctl.host import (
 from dlsctl.installation import Installation
 from dlsctl.journal import busy_problems
 from dlsctl.licenses import license_index, look_at_licenses
-from dlsctl.look import findings, look
-from dlsctl.packages import FAMILIES, os_family
+from dlsctl.look import as_configured, findings, look
+from dlsctl.packages import FAMILIES, os_family, platform
 from dlsctl.pair import look_at_pair
 from dlsctl.problems import Problem, Refused, one_line
 from dlsctl.processes import is_running, server_processes
 from dlsctl.readiness import CHECKS, readiness_problems
+from dlsctl.releases import other_version_hint
+from dlsctl.saving import require_sealable, saving_problems
 from dlsctl.store import BACKUP_NAME
 from dlsctl.values import CALENDAR_HINT, CALENDAR_RULE, SHAPING, set_hint, value_problems, variable_problems
 
@@ -42,6 +44,20 @@ def family_problems() -> Iterator[Problem]:
             "must be of the family " + " or ".join(sorted(FAMILIES)),
             os_release().get("PRETTY_NAME", "an unknown one"),
             "supported are " + "; ".join(family.supported for family in FAMILIES.values()),
+        )
+
+
+def repository_problems(spec: Spec) -> Iterator[Problem]:
+    """Whether the repositories that packages come from, where any are given, have one for this host."""
+    given, wanted = spec.get("repositories"), platform()
+    if given is not None and wanted and wanted not in given:
+        yield Refused(
+            spec["prefix"] + "package_repositories",
+            "must hold a repository called {}".format(wanted),
+            ", ".join(given) or "none",
+            "build the bundle with {} among its targets, or leave the variable out where the host has sources".format(
+                wanted
+            ),
         )
 
 
@@ -77,6 +93,7 @@ def machine_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
     """What keeps this host from running any release."""
     values, prefix = spec["values"], spec["prefix"]
     yield from family_problems()
+    yield from repository_problems(spec)
     if os.uname().machine != "x86_64":
         yield Refused("processor", "must be x86_64, as the vendor's archive is", os.uname().machine, "use another host")
     if inst.supervisor == "systemd":
@@ -122,6 +139,7 @@ def machine_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
     schedule = values.get(prefix + "backup_schedule")
     if schedule and has_systemd() and run(["systemd-analyze", "calendar", schedule])[0]:
         yield Refused(prefix + "backup_schedule", CALENDAR_RULE, repr(schedule), CALENDAR_HINT)
+    yield from saving_problems(inst)
     yield from busy_problems(inst)
 
 
@@ -159,6 +177,17 @@ def foreign_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
             "{} ({})".format(inst.service, fragment),
             "choose another name; if it is the kit's own unit, masked or edited, put it right first",
         )
+
+
+def removal_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
+    """What is in the way of an uninstall: its last backup, or what others have put into the folders that are purged."""
+    if spec["values"].get(spec["prefix"] + "uninstall_purge"):
+        yield from purge_problems(spec, inst)
+    elif inst.current_version():
+        try:
+            require_sealable(as_configured(inst))
+        except Problem as problem:
+            yield problem
 
 
 def purge_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
@@ -203,7 +232,7 @@ def release_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
             prefix + "version",
             "must stay {} on this host until it is upgraded".format(current),
             version,
-            "upgrade it with playbooks/upgrade.yml, or set {}version to {}".format(prefix, current),
+            other_version_hint(inst, version),
         )
     if version and inst.is_installed(version):
         pinned = (values.get(prefix + "archive_checksum") or "").replace("sha256:", "")
@@ -266,8 +295,8 @@ def preflight(spec: Spec) -> Dict[str, Any]:
     if spec["entry"] == "adopt":
         problems += adoption_problems(spec, inst)
     problems += step_problems(spec, inst, seen)
-    if spec["entry"] == "uninstall" and spec["values"].get(spec["prefix"] + "uninstall_purge"):
-        problems += purge_problems(spec, inst)
+    if spec["entry"] == "uninstall":
+        problems += removal_problems(spec, inst)
     if spec["entry"] == "verify":
         seen["findings"] = findings(spec, inst, seen)
         seen["pair"] = look_at_pair(inst)

@@ -1,13 +1,14 @@
 """Push: a backup copied to a second place: a folder, where another machine's may be mounted, or one behind SFTP."""
 
 import os
+import re
 import shutil
 import socket
 
 from dlsctl.files import list_folder, sync_folder
 from dlsctl.problems import Refused
 from dlsctl.sftp import RULE, SCHEME, parse, push_by_sftp, require_reachable
-from dlsctl.store import MANIFEST, Backup, check
+from dlsctl.store import MANIFEST, PARTIAL, Backup, check
 
 
 def require_pushable(target: str, key: str = "") -> None:
@@ -45,7 +46,7 @@ def push_to_folder(backup: Backup, folder: str) -> str:
         raise Refused(target, "must not be there yet", "a backup of that name", "move it away")
     os.makedirs(place, 0o700, exist_ok=True)
     for name in list_folder(place):
-        if name.startswith(".") and name.endswith(".partial"):  # of a run that was killed
+        if re.fullmatch(PARTIAL, name):  # of a run that was killed
             shutil.rmtree(os.path.join(place, name))
     partial = os.path.join(place, ".{}.partial".format(backup.name))
     os.mkdir(partial, 0o700)

@@ -8,12 +8,14 @@ from dlsctl.deployment import Spec
 from dlsctl.files import free_bytes
 from dlsctl.installation import Installation
 from dlsctl.look import as_configured
+from dlsctl.packs import require_tool
 from dlsctl.pair import look_at_pair
 from dlsctl.problems import Problem, Refused
 from dlsctl.push import require_pushable
 from dlsctl.releases import archive_path_of
 from dlsctl.restore import Wish, refuse_unfit
-from dlsctl.store import Backup, find
+from dlsctl.saving import require_same_recipient, require_sealable
+from dlsctl.store import Backup, backups, find
 from dlsctl.upgrade import CARRY, Order, release_before, require_answer, require_ready, was_rolled_back
 from dlsctl.values import set_hint
 
@@ -41,7 +43,9 @@ def in_variables(spec: Spec, hint: str) -> str:
     return re.sub("--({})".format("|".join(known)), variable, hint)
 
 
-def for_backup(spec: Spec, _inst: Installation, _seen: Seen) -> None:
+def for_backup(spec: Spec, inst: Installation, _seen: Seen) -> None:
+    require_same_recipient(inst)
+    require_sealable(inst)
     place, key = (spec["values"].get(spec["prefix"] + short) for short in ("backup_push", "backup_push_key"))
     if place:
         require_pushable(place, key or "")
@@ -63,21 +67,29 @@ def note_backup(spec: Spec, inst: Installation, seen: Seen, backup: Backup, key:
     if encryption and not spec["values"].get(spec["prefix"] + key):
         rule = "must be set for a backup that is encrypted with " + encryption
         raise Refused(spec["prefix"] + key, rule, "nothing", "name the file with the private key on the control node")
+    if encryption:  # the key itself comes from the control node later
+        require_tool(encryption)
 
 
 def for_restore(spec: Spec, inst: Installation, seen: Seen) -> None:
     values, prefix = spec["values"], spec["prefix"]
-    manifest = spec.get("backup_manifest")
-    if manifest:
-        name = os.path.basename(str(values[prefix + "restore_upload"]))
-        backup = Backup(name, name, manifest)
+    sent = spec.get("sent_backup")
+    if sent:
+        backup = Backup(sent["name"], sent["name"], sent["manifest"])
     else:
         backup = find(inst, values.get(prefix + "restore_backup"))
     note_backup(spec, inst, seen, backup, "restore_key")
     version = seen["backup"]["version"]
     if version != values.get(prefix + "version"):
-        rule = "must be the version that the backup holds, {}".format(version)
-        raise Refused(prefix + "version", rule, values.get(prefix + "version"), set_hint(prefix + "version"))
+        wanted = values.get(prefix + "version")
+        rule = "must be the version that backup {} holds, {}".format(backup.name, version)
+        fitting = [other.name for other in backups(inst) if other.manifest["version"] == wanted]
+        other = (
+            "restore the newest of {} with {}restore_backup: {}, or ".format(wanted, prefix, fitting[-1])
+            if fitting
+            else ""
+        )
+        raise Refused(prefix + "version", rule, wanted, other + set_hint(prefix + "version"))
     pinned = (values.get(prefix + "archive_checksum") or "").replace("sha256:", "")
     if pinned != seen["backup"]["archive_sha256"]:
         rule = "must be that of the archive which the backup needs, sha256:" + seen["backup"]["archive_sha256"]
@@ -113,6 +125,7 @@ def for_rollback(spec: Spec, inst: Installation, seen: Seen) -> None:
     seen["pair"] = look_at_pair(as_configured(inst))
     if not wanted or (wanted == old and was_rolled_back(inst)):
         return
+    require_same_recipient(inst)
     before = release_before(inst)
     if wanted != before:
         rule = "must name the release to go back to, which was in use before {}: {}".format(old, before)

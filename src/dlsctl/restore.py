@@ -11,11 +11,13 @@ from dlsctl.backup import KIT_FILES, copy_dir
 from dlsctl.files import SPARE, Entry, read_bytes, require_free, write_json
 from dlsctl.identity import drift_from, drift_problem, identity, recorded_identity
 from dlsctl.installation import CONFIRMATION, Installation
+from dlsctl.intake import pinned_archive, unpack_release
 from dlsctl.journal import Journal, journaled, recovers
 from dlsctl.packs import require_key
+from dlsctl.password import require_closed_configuration
 from dlsctl.problems import Refused
 from dlsctl.processes import is_running
-from dlsctl.releases import archive_path_of, pinned_archive, unpack_release
+from dlsctl.releases import archive_path_of
 from dlsctl.state import state
 from dlsctl.store import Backup, Manifest, Reader, contents, find, open_backup
 from dlsctl.switch import (
@@ -26,7 +28,6 @@ from dlsctl.switch import (
     keep_record,
     make_staged_dir,
     name_aside,
-    require_closed_configuration,
     staged_dir,
     switch,
 )
@@ -66,7 +67,7 @@ def restore(inst: Installation, wish: Wish) -> Dict[str, Any]:
 
 
 def refuse_unfit(inst: Installation, backup: Backup, wish: Wish) -> None:
-    """Refuse a backup that must not be restored here, whatever archive there is for it."""
+    """Refuse a backup that must not be restored here, whatever archive and private key there are for it."""
     manifest, current = backup.manifest, inst.current_version()
     here = dict(identity(), uuid=recorded_identity(inst).get("uuid"))
     drift = drift_from(manifest["identity"], here)
@@ -78,7 +79,6 @@ def refuse_unfit(inst: Installation, backup: Backup, wish: Wish) -> None:
     if current not in (None, manifest["version"]) and not wish.other_version:
         got = "{}, {} is installed".format(manifest["version"], current)
         raise Refused(backup.folder, "must be of the installed version", got, "say so with --other-version")
-    require_key(backup.pack, manifest["pack"]["encryption"], wish.key)
     if current and not wish.replace and (is_running(inst) or state(inst)):
         got = "a server with state" if state(inst) else "a running server"
         raise Refused(inst.home, "must hold no server to be restored into", got, "put it aside with --replace")
@@ -90,6 +90,7 @@ def require_restorable(inst: Installation, backup: Backup, wish: Wish) -> Archiv
     """Refuse what must not be restored here, before anything is changed; returns the vendor's archive, read."""
     refuse_unfit(inst, backup, wish)
     manifest = backup.manifest
+    require_key(backup.pack, manifest["pack"]["encryption"], wish.key)
     path = wish.archive or archive_path_of(inst, manifest["archive_sha256"])
     if not os.path.isfile(path):
         rule = "must be the vendor's archive with SHA-256 " + manifest["archive_sha256"]
@@ -107,8 +108,14 @@ def require_space(folder: str, archive: Archive, manifest: Manifest) -> None:
 
 
 def has_password(backup: Backup) -> bool:
-    """Whether the portal had a password: it was confirmed then, or the server was open to others."""
-    confirmed = any(entry["path"] == CONFIRMATION for entry in backup.manifest["sections"]["kit"])
+    """Whether the portal had a password: it was confirmed then, or the server was open to others.
+
+    Where the backup holds no file of the server's state, it holds no password either.
+    """
+    sections = backup.manifest["sections"]
+    if not any(entry["kind"] == "file" and entry["change"] != "removed" for entry in sections["release"]):
+        return False
+    confirmed = any(entry["path"] == CONFIRMATION for entry in sections["kit"])
     return confirmed or bool(set(backup.manifest["networks"]) - {"localhost"})
 
 
@@ -186,8 +193,8 @@ def changed_configuration(inst: Installation, sections: Dict[str, List[Entry]]) 
 
 
 @recovers("restore")
-def recover_restore(inst: Installation, facts: Dict[str, Any]) -> None:
-    go_on(inst, facts, lambda: finish(inst, Journal(inst, "restore", facts)), undo_restore)
+def recover_restore(inst: Installation, facts: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+    return go_on(inst, facts, lambda: finish(inst, Journal(inst, "restore", facts)), undo_restore)
 
 
 def undo_restore(inst: Installation, facts: Dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import time
 from typing import List, Optional
 
-from dlsctl.files import read_tail, walk, write_json
+from dlsctl.files import read_json, read_tail, walk, write_json
 from dlsctl.host import (
     become,
     can_listen,
@@ -17,6 +17,7 @@ from dlsctl.host import (
     listening_inodes,
     port_owner,
     run,
+    seconds_of,
     systemctl,
     unit_properties,
     utc_now,
@@ -42,6 +43,7 @@ def start(inst: Installation) -> bool:
             "stop it with: dlsctl stop",
         )
     await_ports(inst)
+    begun = utc_now()
     if inst.supervisor == "systemd":
         if unit_properties(inst.service).get("NeedDaemonReload") == "yes":
             systemctl("daemon-reload")
@@ -49,7 +51,7 @@ def start(inst: Installation) -> bool:
         systemctl("start", "--no-block", inst.service)
     else:
         launch_process(inst, record)
-    write_json(os.path.join(inst.kit, "started.json"), {"digest": launch_digest(inst, record), "at": utc_now()})
+    write_json(inst.start_record, {"digest": launch_digest(inst, record), "at": begun})
     return True
 
 
@@ -178,10 +180,12 @@ def log_text(inst: Installation, count: int) -> str:
 
 
 def log_tail(inst: Installation, count: int) -> List[str]:
-    """The last lines the server has written: to the journal or the console, then to its newest log file."""
+    """The last lines the server has written since its start: to the journal or console, then to its newest log."""
     lines: List[str] = []
+    started = start_time(inst)
     if inst.supervisor == "systemd":
         journalctl = ["journalctl", "--lines", str(count), "--no-pager", "--output", "cat", "--quiet"]
+        journalctl.append("--since=@{}".format(int(started)))
         # First what the server's own processes wrote; systemd's lines about it only where there is nothing else.
         for selection in (["_SYSTEMD_UNIT={}.service".format(inst.service)], ["--unit", inst.service]):
             code, output = run(journalctl + selection)
@@ -190,14 +194,22 @@ def log_tail(inst: Installation, count: int) -> List[str]:
         lines = read_tail(inst.console_log).decode(errors="replace").splitlines()[-count:]
     base = os.path.realpath(inst.current_link)
     if len(lines) < count:
-        written = newest_log(base).decode(errors="replace").splitlines()[-count:]
+        written = newest_log(base, started).decode(errors="replace").splitlines()[-count:]
         lines += [line for line in written if line not in lines]
     return lines[-count:]
 
 
-def newest_log(base: str) -> bytes:
-    """The end of the log file below `base` that was written last, or nothing."""
-    newest, text = 0.0, b""
+def start_time(inst: Installation) -> float:
+    """When dlsctl last began to start the server, in seconds since the epoch; 0 where that is not known."""
+    try:
+        return seconds_of((read_json(inst.start_record) or {})["at"])
+    except (Refused, KeyError, TypeError, ValueError):
+        return 0.0
+
+
+def newest_log(base: str, since: float) -> bytes:
+    """The end of the log file below `base` that was written last, or nothing where that was before `since`."""
+    newest, text = since, b""
     for path, full in walk(base):
         with contextlib.suppress(FileNotFoundError):
             written = os.lstat(full).st_mtime

@@ -4,16 +4,19 @@ import contextlib
 import filecmp
 import os
 import re
+import resource
 import shutil
+import signal
 import socket
 from typing import List, NamedTuple, Optional, Sequence
 
 from dlsctl.files import require_free
 from dlsctl.host import run
 from dlsctl.problems import Problem, Refused, one_line
-from dlsctl.store import BACKUP_NAME, MANIFEST, Backup, check
+from dlsctl.store import MANIFEST, PARTIAL, Backup, check
 
 SCHEME = "sftp://"
+GIVES_BACK = "must give back what it was given"
 RULE = "must be sftp://[USER@]HOST[:PORT]/FOLDER, the folder in letters, digits and -+.@_"
 # Nobody is there to be asked. A host whose key nobody has confirmed gets no backup; a line that is dead is given up.
 OPTIONS = (
@@ -23,6 +26,7 @@ OPTIONS = (
     "ServerAliveInterval=15",
     "ServerAliveCountMax=3",
     "UpdateHostKeys=no",
+    "LogLevel=ERROR",  # sftp's -q would keep ssh's reasons back, too
 )
 
 
@@ -39,23 +43,32 @@ class Remote(NamedTuple):
         user = self.user + "@" if self.user else ""
         return "{}{}{}{}".format(SCHEME, user, self.host, ":" + self.port if self.port else "") + self.folder
 
-    def call(self, *commands: str, here: str = "/") -> List[str]:
+    def call(self, *commands: str, here: str = "/", most: int = resource.RLIM_INFINITY) -> List[str]:
         """Run commands of sftp(1) in the folder `here` of this host, to the first that fails; returns what they print.
 
-        A command behind a "-" may fail. Raises Problem with what the client says.
+        A command behind a "-" may fail. A file that is got has at most `most` bytes. Raises Problem with what the
+        client says.
         """
+
+        def limit() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
         if not shutil.which("sftp"):
             raise Refused(str(self), "needs sftp on this host", "none", "install the package openssh-client(s)")
         options = [word for option in OPTIONS for word in ("-o", option)]
         options += ["-P", self.port] if self.port else []
         options += ["-i", self.key, "-o", "IdentitiesOnly=yes"] if self.key else []
         destination = "{}@{}".format(self.user, self.host) if self.user else self.host
-        code, output = run(["sftp", "-q", "-b", "-", *options, destination], "\n".join(commands) + "\n", cwd=here)
+        argv = ["sftp", "-b", "-", *options, destination]
+        code, output = run(argv, "\n".join(commands) + "\n", cwd=here, preexec_fn=limit)
         said = [line for line in output.splitlines() if line and not line.startswith("sftp> ")]
+        if code == -signal.SIGXFSZ:
+            raise Problem(str(self), GIVES_BACK, "more than {} bytes".format(most), "look at its disk")
         if code:
             rule = "must let backups be written, by ssh without a question"
+            reasons = [line for line in said if not line.startswith("Connection closed")]  # follows each of ssh's own
             hint = "try it on this host, as root: sftp {}{}".format("-i " + self.key + " " if self.key else "", self)
-            raise Problem(str(self), rule, one_line("; ".join(said[-3:])) or "exit code {}".format(code), hint)
+            raise Problem(str(self), rule, one_line("; ".join(reasons[-3:])) or "exit code {}".format(code), hint)
         return said
 
 
@@ -86,7 +99,7 @@ def push_by_sftp(backup: Backup, remote: Remote) -> str:
     if backup.name in names:
         raise Refused(url, "must not be there yet", "a backup of that name", "move it away")
     for name in names:
-        if re.fullmatch(r"\.{}\.partial".format(BACKUP_NAME), name):  # of a run that was killed
+        if re.fullmatch(PARTIAL, name):  # of a run that was killed
             remove(remote, "{}/{}".format(place, name))
     files = (os.path.basename(backup.pack), MANIFEST)  # the manifest last
     try:
@@ -112,9 +125,10 @@ def read_back(backup: Backup, remote: Remote, folder: str, files: Sequence[str])
     copy = os.path.join(parent, ".{}.partial.copy".format(backup.name))
     os.mkdir(copy, 0o700)
     try:
-        remote.call("cd " + folder, *map("get {}".format, files), here=copy)
+        most = max(os.path.getsize(os.path.join(backup.folder, name)) for name in files)
+        remote.call("cd " + folder, *map("get {}".format, files), here=copy, most=most)
         check(Backup(backup.name, copy, backup.manifest))
         if not filecmp.cmp(os.path.join(copy, MANIFEST), os.path.join(backup.folder, MANIFEST), shallow=False):
-            raise Problem(str(remote), "must give back what it was given", "another " + MANIFEST, "look at its disk")
+            raise Problem(str(remote), GIVES_BACK, "another " + MANIFEST, "look at its disk")
     finally:
         shutil.rmtree(copy)

@@ -14,7 +14,7 @@ import shutil
 import time
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from dlsctl.files import Entry, list_folder, native, read_json, renamed, sha256_of
+from dlsctl.files import Entry, list_folder, native, open_regular, read_json, renamed, sha256_of
 from dlsctl.forms import require_manifest
 from dlsctl.host import seconds_of
 from dlsctl.identity import identity
@@ -29,6 +29,7 @@ DAY = 86400  # seconds
 MANIFEST = "manifest.json"
 LARGEST_MANIFEST = 256 << 20  # bytes: some hundred for each file of the state
 BACKUP_NAME = r"[0-9]{8}T[0-9]{6}Z-[0-9.]+(-[0-9]+)?"
+PARTIAL = r"\.{}\.partial".format(BACKUP_NAME)  # the name of one until it is complete
 
 
 class Backup(NamedTuple):
@@ -48,7 +49,7 @@ def partial_dir(inst: Installation, name: str) -> str:
 
 
 def pack_facts(path: str) -> Dict[str, Any]:
-    with open(path, "rb") as stream:
+    with os.fdopen(open_regular(path), "rb") as stream:
         return {"file": os.path.basename(path), "size": os.fstat(stream.fileno()).st_size, "sha256": sha256_of(stream)}
 
 
@@ -88,6 +89,9 @@ def find(inst: Installation, name: Optional[str]) -> Backup:
                 raise problem
         if not complete:
             raise Refused(inst.backup_dir, "must hold a backup", "none", "make one with: dlsctl backup")
+        if age(complete[-1], time.time()) < -DAY:
+            rule, hint = "must be made before now to be the newest", "set the clock right, or say which backup to take"
+            raise Refused(complete[-1].folder, rule, complete[-1].manifest["created"], hint)
         return complete[-1]
     return open_backup(os.path.normpath(os.path.join(inst.backup_dir, name)))
 
@@ -209,9 +213,13 @@ def policy_of(inst: Installation) -> Policy:
 
 
 def prunable(inst: Installation, policy: Policy) -> List[Backup]:
-    """This host's backups that a policy lets go, but never the newest good one; none where there is no good one."""
+    """This host's backups that a policy lets go, but never the newest good one; none where there is no good one.
+
+    Those of the future stay, and do not count: the clock was wrong, and they would push out the ones that are newer.
+    """
     here = identity()["machine_id_sha256"]
-    complete = [backup for backup in backups(inst) if backup.manifest["identity"]["machine_id_sha256"] == here]
+    past = made_by_now(backups(inst))
+    complete = [backup for backup in past if backup.manifest["identity"]["machine_id_sha256"] == here]
     now = time.time()
     newest = complete[-policy.keep :] if policy.keep else []
     surplus = [
@@ -226,8 +234,13 @@ def prunable(inst: Installation, policy: Policy) -> List[Backup]:
 
 
 def age(backup: Backup, now: float) -> float:
-    """Seconds since a backup was made; negative where the clock was set back, so that it counts as new."""
+    """Seconds since a backup was made; negative where the clock was set back since."""
     return now - seconds_of(backup.manifest["created"])
+
+
+def made_by_now(found: List[Backup]) -> List[Backup]:
+    now = time.time()
+    return [backup for backup in found if age(backup, now) >= 0]
 
 
 def newest_good(complete: List[Backup]) -> Optional[Backup]:
@@ -243,10 +256,7 @@ def prune(inst: Installation, policy: Policy) -> List[str]:
     surplus = prunable(inst, policy)
     for name in list_folder(inst.backup_dir):
         path = os.path.join(inst.backup_dir, name)
-        if (
-            re.fullmatch(r"\.{}\.partial(\.copy)?".format(BACKUP_NAME), name)
-            and os.stat(path).st_mtime < time.time() - DAY
-        ):
+        if re.fullmatch(PARTIAL + r"(\.copy)?", name) and os.stat(path).st_mtime < time.time() - DAY:
             shutil.rmtree(path)
     for backup in surplus:
         hidden = partial_dir(inst, backup.name)

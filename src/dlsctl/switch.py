@@ -11,13 +11,13 @@ import shutil
 import time
 from typing import Any, Callable, Dict, List, Optional
 
-from dlsctl.access import confirm_access, is_closed
+from dlsctl.access import confirm_access
 from dlsctl.apply import write_pending
 from dlsctl.files import Entry, give_to, read_bytes, relabel, sync_folder, unused_name, write_atomic
-from dlsctl.host import read_proc, utc_stamp
-from dlsctl.installation import CONFIRMATION, Installation
+from dlsctl.host import utc_stamp
+from dlsctl.installation import Installation
 from dlsctl.journal import UNDO, Journal
-from dlsctl.problems import Refused
+from dlsctl.problems import problem_of
 from dlsctl.releases import point_current
 from dlsctl.sandbox import confirm_sight
 from dlsctl.service import start, stop, wait_healthy
@@ -156,34 +156,17 @@ def is_in_place(inst: Installation, facts: Facts) -> bool:
 
 
 def go_on(
-    inst: Installation, facts: Facts, finish: Callable[[], Any], undo: Callable[[Installation, Facts], None]
-) -> None:
-    """Recover from a death: forward where the new tree was in place, back otherwise or where it does not come up."""
+    inst: Installation, facts: Facts, finish: Callable[[], Facts], undo: Callable[[Installation, Facts], None]
+) -> Optional[Facts]:
+    """Recover from a death: forward where the new tree was in place, back otherwise or where it does not come up.
+
+    Returns what `finish` has done; or None, with the reason as the fact `why`.
+    """
     if is_in_place(inst, facts):
         try:
             come_up(inst)
-            finish()
-        except Exception:
-            undo(inst, facts)
-    else:
-        undo(inst, facts)
-
-
-def may_lack_password(inst: Installation) -> bool:
-    """Whether the portal of the server in use may have no password: nobody confirmed one, and none but this host has
-    been let in."""
-    return is_closed(inst) and not os.path.exists(os.path.join(inst.kit, CONFIRMATION))
-
-
-def require_closed_configuration(inst: Installation, why: str) -> None:
-    """Raise Refused where others would reach a portal that may have no password."""
-    opened = "{} allows {}".format(inst.config_dir, ", ".join(inst.networks)) if not is_closed(inst) else None
-    if "$dls_portal" in (read_proc(inst.proxy or "") or ""):
-        opened = "{} lets administrators to the portal".format(inst.proxy)
-    if opened:
-        raise Refused(
-            "access",
-            "must be closed to all but this host, because " + why,
-            opened,
-            "set dls_server_admin_password_set to false and run the site playbook, which closes it",
-        )
+            return finish()
+        except Exception as error:
+            facts["why"] = str(problem_of(error))
+    undo(inst, facts)
+    return None

@@ -1,9 +1,10 @@
 """Upgrade and rollback: another release in use, with the state or without it, or everything as before."""
 
+import contextlib
 import os
 import shutil
 import time
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
 from dlsctl.apply import write_pending
 from dlsctl.archives import VERSION_FORM, Archive, Member
@@ -12,10 +13,12 @@ from dlsctl.files import SPARE, Entry, list_folder, read_json, require_free, wri
 from dlsctl.host import utc_now
 from dlsctl.identity import drift_problem, identity, identity_drift
 from dlsctl.installation import CONFIRMATION, Installation, Release
+from dlsctl.intake import pinned_archive, unpack_release
 from dlsctl.journal import Journal, journaled, recovers
-from dlsctl.problems import Refused, one_line, shown
+from dlsctl.password import may_lack_password, require_closed_configuration
+from dlsctl.problems import Blocked, Problem, Refused, one_line, shown
 from dlsctl.processes import is_running
-from dlsctl.releases import pinned_archive, point_current, unpack_release
+from dlsctl.releases import archive_path_of, numbers, point_current
 from dlsctl.service import portal_error, portal_url, start, stop, wait_healthy
 from dlsctl.state import scan, state
 from dlsctl.store import backups
@@ -29,15 +32,14 @@ from dlsctl.switch import (
     go_on,
     keep_record,
     make_staged_dir,
-    may_lack_password,
     name_aside,
-    require_closed_configuration,
     staged_dir,
     switch,
 )
 from dlsctl.trees import COPIED, clear, copy_entry, make_parents, remove
 
 CARRY, FRESH = "carry", "fresh"
+SET_ASIDE = (".replaced-", ".failed-")  # how the names of trees begin that were in use and are not any more
 # Vendor documentation, "Upgrade".
 WARNING = (
     "the vendor advises not to upgrade unless it is necessary: a licence is bound to a copy of the server, and usually"
@@ -68,15 +70,28 @@ def upgrade(inst: Installation, order: Order) -> Dict[str, Any]:
         return {"changed": False, "old": old, "new": old}
     archive = require_upgradable(inst, old, order)
     facts = {"old": old, "new": order.version, "was_running": True, "aside": name_aside(inst, order.version)}
-    facts["had_password"] = not may_lack_password(inst)
+    facts.update(had_password=not may_lack_password(inst), recorded=len(upgrades(inst)))
     keep_record(inst, order.version)
-    with journaled(inst, "upgrade", step=STAGE, policy=order.policy, **facts) as journal:
+    kept = "Release {} is in use as before, with the state that it had.".format(old)
+    with adding(kept), journaled(inst, "upgrade", step=STAGE, policy=order.policy, **facts) as journal:
         make_staged_dir(inst)
         unpack_release(inst, order.archive, archive, order.line, staged_dir(inst))
         state(inst)  # by which the files that cannot change any more are known
         outage = switch(inst, journal, lambda: place(inst, order))
         journal.note(outage=outage)
         return finish(inst, journal)
+
+
+@contextlib.contextmanager
+def adding(text: str) -> Iterator[None]:
+    """Add to a failure what became of the host, where that could be put right."""
+    try:
+        yield
+    except Blocked:
+        raise
+    except Problem as problem:
+        problem.hint = "\n".join(filter(None, [problem.hint, text]))
+        raise
 
 
 def require_answer(inst: Installation) -> None:
@@ -115,10 +130,6 @@ def require_upgradable(inst: Installation, old: str, order: Order) -> Archive:
     size += 3 * sum(entry.get("size", 0) for entry in entries) + SPARE  # carried, copied, packed
     require_free(inst.releases, size)
     return archive
-
-
-def numbers(version: str) -> List[int]:
-    return [int(number) for number in version.split(".")]
 
 
 def refuse_conflicts(record: Release, archive: Archive, entries: List[Entry]) -> None:
@@ -172,7 +183,7 @@ def finish(inst: Installation, journal: Journal) -> Dict[str, Any]:
     done.update(at=utc_now(), backup=backup.name)
     if facts.get("policy") == FRESH or facts.get("needs_password"):
         clear(os.path.join(inst.kit, CONFIRMATION))
-    record_upgrade(inst, done)
+    record_upgrade(inst, facts, done)
     return dict(done, changed=True)
 
 
@@ -186,14 +197,22 @@ def upgrades_path(inst: Installation) -> str:
     return os.path.join(inst.kit, "upgrades.json")
 
 
-def record_upgrade(inst: Installation, done: Dict[str, Any]) -> None:
-    write_json(upgrades_path(inst), {"upgrades": [*upgrades(inst), done]}, 0o600)
+def record_upgrade(inst: Installation, facts: Dict[str, Any], *done: Dict[str, Any]) -> None:
+    """Let what was `done` be the last entry, however often it is noted; without it, what was noted is forgotten."""
+    before = upgrades(inst)[: facts.get("recorded")]
+    if upgrades(inst) != [*before, *done]:
+        write_json(upgrades_path(inst), {"upgrades": [*before, *done]}, 0o600)
 
 
 @recovers("upgrade")
-def recover_upgrade(inst: Installation, facts: Dict[str, Any]) -> None:
+def recover_upgrade(inst: Installation, facts: Dict[str, Any]) -> Optional[Dict[str, Any]]:
     journal = Journal(inst, "upgrade", facts)
-    go_on(inst, facts, lambda: finish(inst, journal), go_back)
+    return go_on(inst, facts, lambda: finish(inst, journal), undo_upgrade)
+
+
+def undo_upgrade(inst: Installation, facts: Dict[str, Any]) -> None:
+    go_back(inst, facts)
+    record_upgrade(inst, facts)
 
 
 # --- Rollback ---
@@ -212,11 +231,12 @@ def roll_back(inst: Installation, undo: bool = False, version: Optional[str] = N
     new = release_after(inst) if undo else release_before(inst)
     if version not in (None, new):
         raise Refused("rollback", "must go to {}, which was in use before".format(new), version, "or restore a backup")
-    facts = {"old": old, "new": new, "was_running": is_running(inst), "had_password": not may_lack_password(inst)}
-    facts["needs_password"] = not was_left_with_password(inst, new)
+    facts: Dict[str, Any] = {"old": old, "new": new, "was_running": is_running(inst), "recorded": len(upgrades(inst))}
+    facts.update(had_password=not may_lack_password(inst), needs_password=not was_left_with_password(inst, new))
     if facts["needs_password"]:
         require_closed_configuration(inst, "the portal may have had no password when {} was left".format(new))
-    with journaled(inst, "rollback", step=STAGE, **facts) as journal:
+    unchanged = adding("Release {} is in use as before.".format(old))
+    with unchanged, journaled(inst, "rollback", step=STAGE, **facts) as journal:
         begun = time.monotonic()
         journal.note(step=STOP)
         stop(inst)
@@ -272,9 +292,9 @@ def was_rolled_back(inst: Installation) -> bool:
 
 
 @recovers("rollback")
-def recover_rollback(inst: Installation, facts: Dict[str, Any]) -> None:
+def recover_rollback(inst: Installation, facts: Dict[str, Any]) -> Optional[Dict[str, Any]]:
     journal = Journal(inst, "rollback", facts)
-    go_on(inst, facts, lambda: finish(inst, journal), undo_rollback)
+    return go_on(inst, facts, lambda: finish(inst, journal), undo_rollback)
 
 
 def undo_rollback(inst: Installation, facts: Dict[str, Any]) -> None:
@@ -284,34 +304,39 @@ def undo_rollback(inst: Installation, facts: Dict[str, Any]) -> None:
     if facts["was_running"]:
         start(inst)
         wait_healthy(inst)
+    record_upgrade(inst, facts)
 
 
 # --- Releases that are not needed any more ---
 
 
-def prune_releases(inst: Installation, keep: int) -> List[str]:
-    """Remove releases but the one in use and `keep` before it, and archives that no release or backup needs.
+def unneeded(inst: Installation, keep: int) -> List[str]:
+    """Paths of releases but the one in use and `keep` before it, and of archives that no other release or backup needs.
 
-    Trees that were replaced or failed go too, but not those younger than the backups' minimum age.
+    Trees that were replaced or failed are among them, but not those younger than the backups' minimum age.
     """
     current = inst.current_version()
     before = [version for version in inst.installed() if version != current]
     ordered = sorted(before, key=lambda version: str(inst.release(version)["installed"]))
-    removed = []
-    for version in ordered[: max(len(ordered) - keep, 0)]:
-        os.unlink(inst.record_path(version))
-        shutil.rmtree(inst.release_dir(version))
-        removed.append(version)
+    gone = ordered[: max(len(ordered) - keep, 0)]
+    paths = [inst.release_dir(version) for version in gone]
     old = time.time() - inst.backup_min_age_hours * 3600
-    for name in list_folder(inst.releases):
-        path = os.path.join(inst.releases, name)
-        if name.startswith((".replaced-", ".failed-")) and os.lstat(path).st_ctime < old:
-            shutil.rmtree(path)
-            removed.append(name)
-    needed = {inst.release(version)["archive_sha256"] for version in inst.installed()}
+    trees = [os.path.join(inst.releases, name) for name in list_folder(inst.releases) if name.startswith(SET_ASIDE)]
+    paths += [tree for tree in trees if os.lstat(tree).st_ctime < old]
+    needed = {inst.release(version)["archive_sha256"] for version in inst.installed() if version not in gone}
     needed |= {backup.manifest["archive_sha256"] for backup in backups(inst)}
-    for name in list_folder(inst.archives):
-        if name.endswith(".tar.gz") and name[: -len(".tar.gz")] not in needed:
-            os.unlink(os.path.join(inst.archives, name))
-            removed.append(name)
-    return removed
+    keeps = {archive_path_of(inst, sha256) for sha256 in needed}
+    archives = [os.path.join(inst.archives, name) for name in list_folder(inst.archives) if name.endswith(".tar.gz")]
+    return paths + [path for path in archives if path not in keeps]
+
+
+def prune_releases(inst: Installation, keep: int) -> List[str]:
+    """Remove what is `unneeded`; returns its paths."""
+    paths = unneeded(inst, keep)
+    for path in paths:
+        if os.path.dirname(path) == inst.releases:
+            clear(inst.record_path(os.path.basename(path)))
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+    return paths

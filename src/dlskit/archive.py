@@ -23,15 +23,14 @@ from dlsctl.archives import (
     Archive,
     ArchiveLimits,
     Member,
-    Meter,
     Progress,
     archive_name,
-    check_members,
     identify,
-    open_archive,
-    read_tar,
 )
+from dlsctl.gunzip import Meter, open_archive
+from dlsctl.members import check_members
 from dlsctl.problems import Refused, shown
+from dlsctl.tarballs import read_tar
 
 _PIECE = 1 << 18  # bytes handled at a time
 _LONGEST_DIRECTORY = 64 << 20  # bytes of a central directory: some 500 for each of the members allowed by default

@@ -20,10 +20,13 @@ import click
 from dlskit import __version__
 from dlskit.commands import JSON_WANTED
 from dlskit.commands.archive import archive
+from dlskit.commands.bundle import bundle
 from dlskit.commands.completion import completion
+from dlskit.commands.deploy import deploy_command
+from dlskit.commands.init import init_command
 from dlskit.commands.key import key_group
 from dlskit.commands.license import license_group
-from dlskit.commands.portal import portal
+from dlskit.commands.portal.group import portal
 from dlskit.commands.probe import probe
 
 LICENSE_KEY = re.compile(r"DLS2[A-Za-z0-9+/=.]{32,}")  # where shown() has shortened it, too
@@ -119,7 +122,10 @@ def main(debug: bool) -> None:
 
 
 main.add_command(archive)
+main.add_command(bundle)
 main.add_command(completion)
+main.add_command(deploy_command)
+main.add_command(init_command)
 main.add_command(key_group)
 main.add_command(license_group)
 main.add_command(portal)

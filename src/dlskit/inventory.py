@@ -42,10 +42,7 @@ def read_host(
     configuration says. `ask_vault`: ask for the vault's password at the terminal. Raises Refused for an inventory or a
     host that there is not, Problem when Ansible cannot read it.
     """
-    if not Path(inventory).exists():
-        raise Refused(
-            "--inventory", "must be an inventory's folder or file", inventory, "name it: -i inventories/mysite"
-        )
+    require(inventory)
     question = {
         "inventory": inventory,
         "host": name,
@@ -60,15 +57,27 @@ def read_host(
         check=False,
     )
     if run.returncode:
-        last = (run.stderr.strip() or f"exit {run.returncode}").splitlines()[-1]
-        hint = f"try: ansible-inventory -i {inventory} --list"
-        if "decrypt" in last.lower():
-            hint = "name the file with the vault's password, --vault-password-file PATH or ANSIBLE_VAULT_PASSWORD_FILE"
-        raise Problem(inventory, "must be readable for Ansible", last, hint)
+        raise unreadable(inventory, run.stderr)
     answer = json.loads(run.stdout)
     if "hosts" in answer:
         raise _unknown(name, answer["hosts"])
     return Host(**answer)
+
+
+def require(inventory: str) -> None:
+    """Refuse an inventory that is not there."""
+    if not Path(inventory).exists():
+        rule = "must be an inventory's folder or file"
+        raise Refused("--inventory", rule, inventory, "name it: -i inventories/mysite")
+
+
+def unreadable(inventory: str, errors: str) -> Problem:
+    """What to tell where Ansible could not read an inventory: the last line of its errors."""
+    last = (errors.strip() or "no answer").splitlines()[-1]
+    hint = f"try: ansible-inventory -i {inventory} --list"
+    if "decrypt" in last.lower():
+        hint = "name the file with the vault's password, --vault-password-file PATH or ANSIBLE_VAULT_PASSWORD_FILE"
+    return Problem(inventory, "must be readable for Ansible", last, hint)
 
 
 def _unknown(name: str | None, hosts: list[str]) -> Refused:

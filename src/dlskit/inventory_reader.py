@@ -3,65 +3,87 @@
 The argument is the question as JSON; the answer may hold secrets and goes to a pipe only.
 """
 
+from __future__ import annotations
+
 import json
 import sys
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible import constants
+from ansible.cli import CLI
+from ansible.inventory.host import Host
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import connection_loader, init_plugin_loader
+from ansible.template import Templar
+from ansible.vars.manager import VariableManager
 
-def main() -> None:
-    """Answer the question in the first argument."""
-    question = json.loads(sys.argv[1])
-    from ansible import constants  # noqa: PLC0415 - slow, and only here
-    from ansible.cli import CLI  # noqa: PLC0415
-    from ansible.inventory.manager import InventoryManager  # noqa: PLC0415
-    from ansible.parsing.dataloader import DataLoader  # noqa: PLC0415
-    from ansible.plugins.loader import connection_loader, init_plugin_loader  # noqa: PLC0415
-    from ansible.template import Templar  # noqa: PLC0415
-    from ansible.vars.manager import VariableManager  # noqa: PLC0415
+SSH_OPTIONS = ("host", "port", "remote_user", "password", "private_key_file", "ssh_executable", "ssh_args",
+               "ssh_common_args", "ssh_extra_args", "host_key_checking")  # fmt: skip
 
-    init_plugin_loader()
-    loader = DataLoader()
-    files = [question["vault_password_file"]] if question["vault_password_file"] else []
-    secrets = CLI.setup_vault_secrets(
-        loader,
-        vault_ids=list(constants.DEFAULT_VAULT_IDENTITY_LIST),
-        vault_password_files=files,
-        ask_vault_pass=question["ask_vault"],
-        auto_prompt=False,
-    )
-    loader.set_vault_secrets(secrets)
-    inventory = InventoryManager(loader=loader, sources=[question["inventory"]])
-    names = sorted(host.name for host in inventory.get_hosts("dls:!localhost" if question["host"] is None else "all"))
-    host = inventory.get_host(question["host"] or (names[0] if len(names) == 1 else ""))
-    if host is None:
-        print(json.dumps({"hosts": names}))
-        return
-    values = VariableManager(loader=loader, inventory=inventory).get_vars(host=host)
-    templar = Templar(loader=loader, variables=values)
-    unresolved: dict[str, str] = {}
 
-    def resolved(wanted: Any) -> dict[str, Any]:
+class Inventory:
+    """An inventory as ansible-playbook reads it. See inventory.read_host for the vault's password."""
+
+    def __init__(self, source: str, vault_password_file: str | None, ask_vault: bool) -> None:
+        init_plugin_loader()
+        self.loader = DataLoader()
+        secrets = CLI.setup_vault_secrets(
+            self.loader,
+            vault_ids=list(constants.DEFAULT_VAULT_IDENTITY_LIST),
+            vault_password_files=[vault_password_file] if vault_password_file else [],
+            ask_vault_pass=ask_vault,
+            auto_prompt=False,
+        )
+        self.loader.set_vault_secrets(secrets)
+        self.hosts = InventoryManager(loader=self.loader, sources=[source])
+        self.variables = VariableManager(loader=self.loader, inventory=self.hosts)
+
+    def template(self, value: Any, values: Mapping[str, Any]) -> Any:
+        """What a value comes to, with variables."""
+        return Templar(loader=self.loader, variables=values).template(value)
+
+    def resolve(self, wanted: Iterable[str], values: Mapping[str, Any], unresolved: dict[str, str]) -> dict[str, Any]:
+        """What the names come to. Adds to `unresolved` the reason for each that Ansible cannot make out."""
         found = {}
         for name in wanted:
             try:
-                found[name] = templar.template(values[name])
+                found[name] = self.template(values[name], values)
                 json.dumps(found[name], default=str)  # a vaulted value is decrypted only now
             except Exception as error:
                 unresolved[name] = str(error).splitlines()[0]
                 found.pop(name, None)
         return found
 
-    connection = resolved(name for name in values if name.startswith("ansible_") and name != "ansible_facts")
-    connection["inventory_hostname"] = host.name
-    ssh_plugin = connection_loader.get("ssh", class_only=True)
-    options = constants.config.get_plugin_options("connection", ssh_plugin._load_name, variables=connection)
-    wanted = ("host", "port", "remote_user", "private_key_file", "ssh_executable", "ssh_args", "ssh_common_args",
-              "ssh_extra_args", "host_key_checking")  # fmt: skip
+    def connection(self, host: Host, values: Mapping[str, Any], unresolved: dict[str, str]) -> dict[str, Any]:
+        """How Ansible connects to a host: `connection`, the plugin's name, and `ssh`, ssh's settings."""
+        names = (name for name in values if name.startswith("ansible_") and name != "ansible_facts")
+        own = {**self.resolve(names, values, unresolved), "inventory_hostname": host.name}
+        plugin = connection_loader.get("ssh", class_only=True)
+        options = constants.config.get_plugin_options("connection", plugin._load_name, variables=own)
+        return {
+            "connection": str(own.get("ansible_connection", constants.DEFAULT_TRANSPORT)),
+            "ssh": {name: options.get(name) for name in SSH_OPTIONS},
+        }
+
+
+def main() -> None:
+    """Answer the question in the first argument."""
+    question = json.loads(sys.argv[1])
+    inventory = Inventory(question["inventory"], question["vault_password_file"], question["ask_vault"])
+    pattern = "dls:!localhost" if question["host"] is None else "all"
+    names = sorted(host.name for host in inventory.hosts.get_hosts(pattern))
+    host = inventory.hosts.get_host(question["host"] or (names[0] if len(names) == 1 else ""))
+    if host is None:
+        print(json.dumps({"hosts": names}))
+        return
+    values = inventory.variables.get_vars(host=host)
+    unresolved: dict[str, str] = {}
     answer = {
         "name": host.name,
-        "connection": str(connection.get("ansible_connection", constants.DEFAULT_TRANSPORT)),
-        "ssh": {name: options.get(name) for name in wanted},
-        "variables": resolved(name for name in question["variables"] if name in values),
+        **inventory.connection(host, values, unresolved),
+        "variables": inventory.resolve([name for name in question["variables"] if name in values], values, unresolved),
         "unresolved": unresolved,
     }
     print(json.dumps(answer, default=str))

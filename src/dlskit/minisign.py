@@ -54,6 +54,11 @@ class SecretKey:
     id: bytes
     seed: bytes = field(repr=False)
 
+    @property
+    def public(self) -> PublicKey:
+        """The other half."""
+        return PublicKey(self.id, Ed25519PrivateKey.from_private_bytes(self.seed).public_key().public_bytes_raw())
+
 
 def parse_public_key(data: bytes, name: str) -> PublicKey:
     """Return the public key in the content of a key file; `name` stands for the file in messages. Raises Refused."""

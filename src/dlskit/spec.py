@@ -1,7 +1,7 @@
 """The variables of a role, from its ``meta/argument_specs.yml``: the one hand-written list of them.
 
 Ansible only validates with that file and sets no default from it, so ``defaults/main.yml`` is rendered here, and so
-is the table for the documentation. Format: docs.ansible.com, "Role argument validation".
+are the table for the documentation and the role's README. Format: docs.ansible.com, "Role argument validation".
 """
 
 from __future__ import annotations
@@ -91,11 +91,48 @@ def render_tables(roles: Iterable[Path]) -> str:
     return "\n\n".join(sections) + "\n"
 
 
+def render_readme(role: Path, play: str) -> str:
+    """Return the role's README.md: its purpose, what it cannot do without, `play` as an example, its entry points.
+
+    Raises Problem as `variables`, and when an entry point has no short description.
+    """
+    specs = _specs(role)
+    for name, entry_point in specs.items():
+        if not entry_point.get("short_description"):
+            raise Problem(name, "must have a short_description", None, f"describe it in {SPEC_PATH}")
+    main = specs["main"]
+    needed = [v for v in variables(role) if v.required and "main" in v.entry_points]
+    rows = [f"| `{name}` | {_plain(entry_point['short_description'])} |" for name, entry_point in specs.items()]
+    sections = [
+        f"# {role.name}",
+        "<!-- " + HEADER.format(SPEC_PATH)[2:].strip() + " -->",
+        _plain(" ".join([main["short_description"] + ".", *_sentences(main)])),
+        f"What it needs and what is tested: [README](../../README.md). All variables: "
+        f"[docs/variables.md](../../docs/variables.md#{role.name}). There is no default for these:",
+        "\n".join(f"- `{variable.name}`: {_plain(variable.description[0])}" for variable in needed),
+        "A play with it:",
+        f"```yaml\n{play.strip()}\n```",
+        "## Entry points",
+        "The playbooks of the collection call them in their order; `tasks_from` names one in a play of your own.",
+        "\n".join(["| entry point | does |", "| --- | --- |", *rows]),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _sentences(described: Mapping[str, Any]) -> list[str]:
+    text = described.get("description") or []
+    return [text] if isinstance(text, str) else list(text)
+
+
 def _entry_points(role: Path) -> dict[str, dict[str, Any]]:
+    return {name: spec["options"] for name, spec in _specs(role).items()}
+
+
+def _specs(role: Path) -> dict[str, dict[str, Any]]:
     path = role / SPEC_PATH
     try:
         specs = yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"]
-        return {name: dict(spec.get("options") or {}) for name, spec in specs.items()}
+        return {name: {**spec, "options": dict(spec.get("options") or {})} for name, spec in specs.items()}
     except OSError as error:
         raise Problem(str(path), "must be a readable file", error.strerror, "name the folder of a role") from None
     except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -104,14 +141,13 @@ def _entry_points(role: Path) -> dict[str, dict[str, Any]]:
 
 
 def _variable(name: str, option: Mapping[str, Any], entry_points: list[str]) -> Variable:
-    description = option.get("description")
-    if not description:
+    if not option.get("description"):
         raise Problem(name, "must have a description", None, f"describe it in {SPEC_PATH}")
     kind = option.get("type", "str")
     return Variable(
         name=name,
         type=f"{kind} of {option['elements']}" if "elements" in option else kind,
-        description=tuple([description] if isinstance(description, str) else description),
+        description=tuple(_sentences(option)),
         entry_points=tuple(entry_points),
         required=option.get("required", False),
         default=option.get("default", _NO_DEFAULT),

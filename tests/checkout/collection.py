@@ -1,5 +1,6 @@
 """The collection as a user gets it: built, installed elsewhere, and its playbook run from there."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from dlsctl.problems import Problem
 from tests.checkout import local_demo, play, site
 from tests.checkout.paths import CACHE, ROOT
 
+EXAMPLES = ROOT / "docs/examples"
+
 
 def check() -> None:
     """Build the collection, install it into an empty folder, and install and remove a server with it.
@@ -19,14 +22,23 @@ def check() -> None:
     CACHE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="collection-") as scratch:
         folder = Path(scratch)
-        _galaxy("build", str(ROOT), "--output-path", str(folder))
-        (tarball,) = folder.glob("*.tar.gz")
-        _galaxy("install", str(tarball), "--collections-path", str(folder / "collections"), "--offline")
+        _galaxy("install", str(build(folder)), "--collections-path", str(folder / "collections"), "--offline")
         _install_a_server(folder)
 
 
+def build(folder: Path) -> Path:
+    """Build the collection into a folder, and return the tarball. Raise Problem when that fails."""
+    _galaxy("build", str(ROOT), "--output-path", str(folder))
+    (tarball,) = folder.glob("*.tar.gz")
+    return tarball
+
+
 def _install_a_server(folder: Path) -> None:
-    """Run the playbooks from the installed collection against this machine; a second run must change nothing."""
+    """Run the playbooks from the installed collection against this machine; a second run must change nothing.
+
+    The second run is that of the play which the role's README shows. The one of the proxy writes files for an nginx
+    elsewhere, since there is none on this machine.
+    """
     inventory = folder / "inventory.yml"
     variables = {
         **local_demo.local_variables(folder / "host"),
@@ -36,18 +48,23 @@ def _install_a_server(folder: Path) -> None:
     local_demo.write_inventory(inventory, variables)
     environment = {"ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"), "ANSIBLE_ROLES_PATH": str(folder / "none")}
 
-    def run(name: str, *options: str) -> play.Result:
-        result = play.run(f"dlskit.dls.{name}", inventory, *options, quiet=True, environment=environment)
+    def run(playbook: str | Path, *options: str) -> play.Result:
+        result = play.run(playbook, inventory, *options, quiet=True, environment=environment)
         if result.code != 0:
             print(result.output)
-        return play.succeed(result, f"dlskit.dls.{name}")
+        return play.succeed(result, str(playbook))
 
     try:
-        run("install")
-        if changed := run("install").changed:
-            raise Problem("dlskit.dls.install", "must change nothing when run again", changed)
+        run("dlskit.dls.install")
+        if changed := run(EXAMPLES / "dls_server.yml").changed:
+            raise Problem("the play of the role's README", "must change nothing after dlskit.dls.install", changed)
+        snippet = {"dls_proxy_server_names": ["localhost"], "dls_proxy_kind": "snippet"}
+        place = {"dls_proxy_snippet_dest": str(folder / "snippet")}
+        run(EXAMPLES / "dls_proxy.yml", "--extra-vars", json.dumps(snippet | place))
+        if not list((folder / "snippet").glob("*.conf")):
+            raise Problem("the play of the proxy's README", "must write files for nginx", None)
     finally:
-        run("uninstall", "--extra-vars", "dls_server_uninstall_purge=true")
+        run("dlskit.dls.uninstall", "--extra-vars", "dls_server_uninstall_purge=true")
 
 
 def _galaxy(*arguments: str) -> None:

@@ -1,5 +1,6 @@
 """demo, test and bench: what their options are. The work is in modules that are imported when a command runs."""
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -65,37 +66,31 @@ def bench() -> None:
     """Measure."""
 
 
-@bench.command("install")
-@click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=1), help="Installs of each kind.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def bench_install(rounds: int, as_json: bool) -> None:
-    """Time the playbook against a shell script that does the same on the same kind of container."""
-    need_development_packages()
-    from benchmarks.install import main  # noqa: PLC0415
-
-    main(rounds=rounds, as_json=as_json)
+BENCHMARKS = {  # by module of benchmarks: its rounds, and what it does
+    "install": (5, "Time the playbook against a shell script that does the same on the same kind of container."),
+    "site": (5, "Time a site play that finds nothing to do, on one container and on ten."),
+    "engines": (3, "Time deploys by pyinfra against a shell script and the playbook, and on ten containers."),
+    "lifecycle": (3, "Measure how long a server is away for a backup and an upgrade, and what backups and scans cost."),
+    "bundle": (3, "Time building and verifying a bundle against copying and sha256sum, and take their memory."),
+}
 
 
-@bench.command("site")
-@click.option("--rounds", default=5, show_default=True, type=click.IntRange(min=1), help="Runs of each kind.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def bench_site(rounds: int, as_json: bool) -> None:
-    """Time a site play that finds nothing to do, on one container and on ten."""
-    need_development_packages()
-    from benchmarks.site import main  # noqa: PLC0415
+def _benchmark(name: str, rounds: int, text: str) -> click.Command:
+    def measure(rounds: int, as_json: bool) -> None:
+        need_development_packages()
+        importlib.import_module(f"benchmarks.{name}").main(rounds=rounds, as_json=as_json)
 
-    main(rounds=rounds, as_json=as_json)
+    options: list[click.Parameter] = [
+        click.Option(
+            ["--rounds"], default=rounds, show_default=True, type=click.IntRange(min=1), help="Runs of each kind."
+        ),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print the figures as JSON."),
+    ]
+    return click.Command(name, callback=measure, params=options, help=text)
 
 
-@bench.command("lifecycle")
-@click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1), help="Runs of each kind.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def bench_lifecycle(rounds: int, as_json: bool) -> None:
-    """Measure how long a server is away for a backup and an upgrade, and what backups and scans cost."""
-    need_development_packages()
-    from benchmarks.lifecycle import main  # noqa: PLC0415
-
-    main(rounds=rounds, as_json=as_json)
+for _name, (_rounds, _text) in BENCHMARKS.items():
+    bench.add_command(_benchmark(_name, _rounds, _text))
 
 
 def need_development_packages() -> None:

@@ -32,7 +32,8 @@ def up() -> None:
     result = play.succeed(play.run("install", LAB.inventory), "install")
     read_log = hosts.ssh_command(LAB, host, "sudo cat /opt/dls/current/logs/dls.log")
     log = subprocess.run(read_log, capture_output=True, text=True, check=True).stdout
-    farewell.say(first.changed + result.changed, f"http://{host.address}:48080", log, "./dls demo --containers")
+    changed = first.changed + result.changed
+    farewell.say(changed, f"http://{host.address}:48080", log, "./dls demo --containers", LAB.inventory)
 
 
 def down() -> None:

@@ -28,7 +28,7 @@ def up() -> None:
     click.echo(f"Installing DLS {variables['dls_server_version']} (stand-in) below {FOLDER} ...")
     result = play.succeed(play.run("install", INVENTORY), "install")
     log = Path(variables["dls_server_home"], "current", "logs", "dls.log").read_text()
-    farewell.say(result.changed, f"http://127.0.0.1:{variables['dls_server_port']}", log, "./dls demo")
+    farewell.say(result.changed, f"http://127.0.0.1:{variables['dls_server_port']}", log, "./dls demo", INVENTORY)
 
 
 def down() -> None:

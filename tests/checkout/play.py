@@ -55,10 +55,14 @@ def run(
     ) as process:
         assert process.stdout is not None
         teller = Teller()
-        for line in process.stdout:
-            lines.append(line)
-            if not quiet:
-                teller.tell(line)
+        try:
+            for line in process.stdout:
+                lines.append(line)
+                if not quiet:
+                    teller.tell(line)
+        except BaseException:  # the end of a test that takes too long: it would wait here for the play
+            process.kill()
+            raise
     output = "".join(lines)
     return Result(process.returncode, output, read_recap(output))
 

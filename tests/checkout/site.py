@@ -3,14 +3,16 @@
 import hashlib
 from pathlib import Path
 
-from tests.standin.build import cached
+from tests.standin.build import LINUX, cached
 
 VERSION = "2.4.11"
 
 
-def archive_variables(version: str = VERSION, settings: dict[str, str] | None = None) -> dict[str, str]:
+def archive_variables(
+    version: str = VERSION, settings: dict[str, str] | None = None, platform: str = LINUX
+) -> dict[str, str]:
     """Build the stand-in archive of version and return the role variables that point to it."""
-    path = Path(cached(version, settings=settings or {}))
+    path = Path(cached(version, platform, settings or {}))
     return {
         "dls_server_version": version,
         "dls_server_archive": str(path),

@@ -1,5 +1,6 @@
 """Backups: what counts as one, what is in it, and what becomes of the server meanwhile."""
 
+import calendar
 import gzip
 import json
 import os
@@ -14,12 +15,15 @@ from typing import Any
 import pytest
 
 from dlsctl.backup import back_up, copy_all
+from dlsctl.cli import main
 from dlsctl.files import describe
 from dlsctl.journal import locked
+from dlsctl.lifecycle import write_metrics
 from dlsctl.packs import read_pack, write_pack
 from dlsctl.problems import EXIT_BUSY, EXIT_DIFFERS, EXIT_FAILED, EXIT_REFUSED, Problem
 from dlsctl.processes import is_running, server_age
 from dlsctl.store import Backup, backups, check, find, open_backup
+from dlskit.fetched import read as read_fetched
 from tests.dlsctl import tiny
 from tests.dlsctl.conftest import Site
 from tests.dlsctl.replacing import replace
@@ -361,6 +365,51 @@ def test_metrics_tell_the_newest_backup_and_whether_the_last_run_succeeded(site:
     (site.home / "kit/releases/2.4.11.json").unlink()
     assert site.call("backup", "--scheduled", check=False).returncode != 0
     assert "dls_last_run_success 0" in metrics.read_text()
+
+
+def test_metrics_tell_no_time_that_is_yet_to_come(saved: Backup, no_server: Site, monkeypatch: Any) -> None:
+    made = calendar.timegm(time.strptime(saved.manifest["created"], "%Y-%m-%dT%H:%M:%SZ"))
+    monkeypatch.setattr(time, "time", lambda: made - 100.0)
+    write_metrics(no_server.installation, str(no_server.root / "dls.prom"))
+    assert "dls_last_backup_timestamp_seconds 0\n" in (no_server.root / "dls.prom").read_text()
+
+
+def test_metrics_are_written_to_the_folder_where_they_are_asked_for(no_server: Site, monkeypatch: Any) -> None:
+    monkeypatch.chdir(no_server.root)
+    assert main(["backups", "--config", str(no_server.config), "--metrics", "dls.prom"]) == 0
+
+
+def test_why_a_scheduled_backup_failed_is_told_though_there_are_no_metrics_either(site: Site) -> None:
+    site.configure(backup_metrics=str(site.root / "none/dls.prom"))
+    done = site.call("backup", "--scheduled", check=False)
+    assert "must hold an installed release" in done.stderr
+    site.deploy()
+    done = site.call("backup", "--scheduled", check=False)
+    assert done.returncode != 0
+    assert f"{site.root}/none/dls.prom: must be accessible" in done.stderr
+
+
+def test_a_backup_by_its_path_is_that_of_the_folder_where_it_is_asked_for(site: Site, monkeypatch: Any) -> None:
+    site.deploy()
+    name = site.ask("backup")["name"]
+    copies = site.root / "copies"
+    shutil.copytree(site.root / "backups", copies)
+    pack = next((copies / name).glob("state.tar*"))
+    pack.write_bytes(pack.read_bytes()[:-1])
+    monkeypatch.chdir(copies)
+    for words in (["verify-backup", f"./{name}"], ["drill", f"./{name}"], ["restore", f"./{name}", "--replace"]):
+        done = site.call(*words, check=False)
+        assert f"{pack}: must be readable to its end" in done.stderr, words
+    assert "every byte is as it was written" in site.call("verify-backup", name).stdout
+
+
+def test_a_pack_that_is_no_file_is_damaged_and_not_waited_for(saved: Backup, no_server: Site) -> None:
+    Path(saved.pack).unlink()
+    os.mkfifo(saved.pack)
+    done = no_server.call("verify-backup", check=False)
+    assert (done.returncode, "something that is no regular file" in done.stderr) == (EXIT_FAILED, True)
+    with pytest.raises(Problem, match="must be readable to its end"):
+        read_fetched(saved.folder)
 
 
 def test_archive_of_the_release_is_named_by_its_hash(saved: Backup, no_server: Site) -> None:

@@ -16,9 +16,9 @@ import pytest
 
 from dlsctl.backup import back_up, copy_all
 from dlsctl.identity import identity
+from dlsctl.intake import pinned_archive, unpack_release
 from dlsctl.journal import locked
 from dlsctl.problems import EXIT_REFUSED, Problem, Refused
-from dlsctl.releases import pinned_archive, unpack_release
 from dlsctl.restore import Wish, restore
 from dlsctl.store import MANIFEST, Backup, check, contents, digest_of, open_backup, pack_facts
 from dlsctl.switch import make_staged_dir, staged_dir

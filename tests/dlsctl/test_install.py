@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from dlsctl.intake import install
 from dlsctl.journal import locked
 from dlsctl.problems import EXIT_BLOCKED, EXIT_BUSY, EXIT_REFUSED, Refused
-from dlsctl.releases import install
 from tests.dlsctl import tiny
 from tests.dlsctl.conftest import LINE, Site
 from tests.dlsctl.replacing import replace

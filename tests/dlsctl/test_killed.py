@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-import dlsctl.releases
 import dlsctl.uninstall
 from dlsctl.apply import pending_files
 from dlsctl.cli import main
+from dlsctl.intake import install
 from dlsctl.journal import locked
 from dlsctl.problems import EXIT_OK
 from dlsctl.releases import point_current
@@ -60,12 +60,12 @@ def every_death(action: Callable[[], None], call: str) -> int:
 def test_killed_install_is_whole_after_the_next_run(site: Site, call: str) -> None:
     archive = tiny.build(site.root)
 
-    def install() -> None:
+    def attempt() -> None:
         with locked(site.installation):
-            dlsctl.releases.install(site.installation, str(archive), tiny.sha256(archive), "2.4.11", LINE)
+            install(site.installation, str(archive), tiny.sha256(archive), "2.4.11", LINE)
 
-    every_death(install, call)
-    install()
+    every_death(attempt, call)
+    attempt()
     assert [path.name for path in (site.home / "releases").iterdir()] == ["2.4.11"]
     assert not (site.home / "kit/journal.json").exists()
     point_current(site.installation, "2.4.11")
@@ -77,11 +77,11 @@ def test_recover_finishes_or_undoes_what_a_killed_run_has_left_and_nothing_else(
 ) -> None:
     archive = tiny.build(site.root)
 
-    def install() -> None:
+    def attempt() -> None:
         with locked(site.installation):
-            dlsctl.releases.install(site.installation, str(archive), tiny.sha256(archive), "2.4.11", LINE)
+            install(site.installation, str(archive), tiny.sha256(archive), "2.4.11", LINE)
 
-    assert dies_in_child(install, "chmod", 3)
+    assert dies_in_child(attempt, "chmod", 3)
     assert (site.home / "kit/journal.json").exists()
     for text in ("what an interrupted install had left was finished or undone", "nothing is left half done"):
         assert main(["recover", "--config", str(site.config)]) == EXIT_OK

@@ -15,7 +15,7 @@ import yaml
 from dlsctl.deployment import as_it_is, prepare
 from dlsctl.installation import Installation
 from dlsctl.journal import locked
-from dlsctl.packages import missing_packages
+from dlsctl.packages import missing_packages, platform
 from dlsctl.preflight import preflight
 from dlsctl.releases import point_current
 from tests.dlsctl import tiny
@@ -370,9 +370,14 @@ def test_other_version_than_the_installed_one_is_refused(site: Site, spec: dict[
     site.install()
     point_current(site.installation, "2.4.11")
     spec["values"]["dls_server_version"] = "2.4.12"
-    assert texts(spec)[0].startswith(
-        "dls_server_version: must stay 2.4.11 on this host until it is upgraded, got 2.4.12"
+    assert texts(spec)[0] == (
+        "dls_server_version: must stay 2.4.11 on this host until it is upgraded, got 2.4.12\n"
+        "HINT: upgrade it with playbooks/upgrade.yml, or set dls_server_version to 2.4.11"
     )
+    spec["values"]["dls_server_version"] = "2.4.9"
+    assert "HINT: restore a backup of it with playbooks/restore.yml, or" in texts(spec)[0]
+    site.install(version="2.4.9")
+    assert "HINT: go back with playbooks/rollback.yml, or" in texts(spec)[0]
 
 
 def test_other_checksum_than_the_installed_one_s_is_refused(site: Site, spec: dict[str, Any]) -> None:
@@ -570,3 +575,35 @@ def test_host_of_a_pair_that_has_lost_its_mode_is_refused(spec: dict[str, Any]) 
 def test_folders_outlive_the_releases(spec: dict[str, Any], short: str) -> None:
     spec["values"][f"dls_server_{short}"] = spec["values"]["dls_server_home"] + "/kit/backups"
     assert any(text.startswith(f"dls_server_{short}: must not be inside dls_server_home") for text in texts(spec))
+
+
+@pytest.mark.parametrize(
+    ("release", "name"),
+    [
+        ('ID=debian\nVERSION_ID="12"\n', "debian12"),
+        ('ID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\n', "ubuntu2404"),
+        ('ID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="9.4"\n', "rhel9"),
+        ("ID=debian\n", "debian"),
+        ("ID=arch\n", None),
+    ],
+)
+def test_a_platform_is_named_as_its_repository_in_a_bundle(
+    monkeypatch: pytest.MonkeyPatch, release: str, name: str | None
+) -> None:
+    monkeypatch.setattr("dlsctl.host.read_proc", lambda path: release)
+    assert platform() == name
+
+
+def test_a_platform_that_the_given_repositories_have_not_is_refused(
+    spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlsctl.preflight.platform", lambda: "debian12")
+    spec["repositories"] = ["debian12", "rhel9"]
+    assert texts(spec) == []
+    spec["repositories"] = ["debian11", "rhel9"]
+    assert texts(spec) == [
+        "dls_server_package_repositories: must hold a repository called debian12, got debian11, rhel9\n"
+        "HINT: build the bundle with debian12 among its targets, or leave the variable out where the host has sources"
+    ]
+    spec["repositories"] = []
+    assert "got none" in texts(spec)[0]

@@ -2,7 +2,9 @@
 
 import errno
 import json
+import os
 import socket
+import stat
 from pathlib import Path
 
 import pytest
@@ -52,7 +54,9 @@ def test_invariant_6_a_copy_that_fails_leaves_nothing(
         raise OSError(errno.ENOSPC, "No space left on device", copy)
 
     (target / socket.gethostname()).mkdir()
-    (target / socket.gethostname() / ".x.partial").mkdir()
+    leftover = target / socket.gethostname() / f".{backup.name}.partial"
+    leftover.mkdir()
+    (leftover / "state.tar.gz").write_text("half of a run that was killed")
     with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
         patch.setattr(module, "copy_flushed", full)
         push(backup, str(target))
@@ -60,6 +64,43 @@ def test_invariant_6_a_copy_that_fails_leaves_nothing(
     push(backup, str(target))
     with pytest.raises(Refused, match="must not be there yet"):
         push(backup, str(target))
+
+
+def test_what_others_have_put_there_is_left_alone(site: Site, target: Path) -> None:
+    place = target / socket.gethostname()
+    (place / ".snapshots.partial").mkdir(parents=True)
+    (place / ".upload.partial").write_text("of another program")
+    site.call("backup", f"--push={target}")
+    assert {".snapshots.partial", ".upload.partial"} < {path.name for path in place.iterdir()}
+
+
+def test_a_folder_whose_file_system_cannot_flush_folders_takes_copies(
+    site: Site, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.call("backup")
+    (backup,) = backups(site.installation)
+    real = os.fsync
+
+    def flush(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    assert (Path(push(backup, str(target))) / "manifest.json").exists()
+
+
+def test_where_copies_fail_the_backups_are_pruned_all_the_same_and_told_to_be_complete(
+    site: Site, target: Path
+) -> None:
+    site.configure(backup_push=str(target), backup_keep=1)
+    (target / socket.gethostname()).write_text("in the way")
+    for _ in range(2):
+        done = site.call("backup", "--scheduled", check=False)
+        assert done.returncode != 0
+    (backup,) = backups(site.installation)
+    assert f"{target / socket.gethostname()}: must be accessible, got File exists\n" in done.stderr
+    assert f"the backup itself is complete, on this host: {backup.folder}" in done.stderr
 
 
 def test_the_outcome_of_a_run_is_asked_for_by_its_name(site: Site, target: Path) -> None:

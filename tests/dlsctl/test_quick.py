@@ -15,7 +15,10 @@ from dlsctl.cli import main
 main([sys.argv[2], "--config", "/nowhere"])
 print(*sorted(name for name in sys.modules if name.startswith("dlsctl.")))
 """
-LATER = {"dlsctl." + name for name in ("adopt", "backup", "drill", "lifecycle", "preflight", "restore", "upgrade")}
+LATER = {
+    "dlsctl." + name
+    for name in ("adopt", "backup", "drill", "intake", "lifecycle", "preflight", "restore", "tarballs", "upgrade")
+}
 
 
 @pytest.mark.parametrize("verb", ["status", "state", "backups"])

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 CLIENT = r"""#!/bin/sh
 echo "$*" >> {log}
 [ ! -e {log}.down ] || {{ echo "Permission denied (publickey)." >&2; exit 255; }}
-exec {real} -D {server} -q -b -
+exec {real} -D {server} -b -
 """
 
 
@@ -86,6 +86,31 @@ def test_a_server_that_lets_nobody_in_is_told_before_anything_is_done(site: Site
         f"HINT: try it on this host, as root: sftp {url(far)}\n"
     ) in done.stderr
     assert backups(site.installation) == []
+
+
+def test_a_server_that_speaks_in_another_encoding_is_understood(far: Path, log: Path, backup: Backup) -> None:
+    client = log.parent / "path/sftp"
+    client.write_text(client.read_text().replace("exec ", "printf 'Gr\\374\\337e\\n' >&2; exec "))
+    push(backup, url(far))
+    assert [path.name for path in (far / socket.gethostname()).iterdir()] == [backup.name]
+
+
+def test_the_reason_of_ssh_is_told(tmp_path: Path) -> None:
+    with socket.socket() as closed:  # taken, and nobody listens
+        closed.bind(("127.0.0.1", 0))
+        place = f"sftp://127.0.0.1:{closed.getsockname()[1]}{tmp_path}"
+        with pytest.raises(Problem, match=r"a question, got ssh: connect to host .*: Connection refused\nHINT"):
+            require_pushable(place)
+
+
+def test_what_grew_on_the_server_does_not_fill_this_disk(far: Path, log: Path, backup: Backup) -> None:
+    client = log.parent / "path/sftp"
+    grow = f"code=$?; [ ! -e {far}/*/.*.partial ] || truncate -s 1G {far}/*/.*.partial/state.tar*"
+    end = "; [ $code -le 128 ] || kill -$((code - 128)) $$; exit $code"  # as the client itself ended
+    client.write_text(client.read_text().replace("exec ", "") + grow + end)
+    with pytest.raises(Problem, match=r"must give back what it was given, got more than \d{4} bytes"):
+        push(backup, url(far))
+    assert list((far / socket.gethostname()).iterdir()) == []
 
 
 def test_a_folder_that_is_not_there_is_told_and_none_is_made(far: Path) -> None:

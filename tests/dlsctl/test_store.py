@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import tarfile
 import time
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from dlsctl.identity import identity
-from dlsctl.store import MANIFEST, Policy, digest_of, pack_facts, prunable, prune
+from dlsctl.problems import Refused
+from dlsctl.store import MANIFEST, Policy, digest_of, find, pack_facts, prunable, prune
 from tests.dlsctl.conftest import LINE, Site
 
 NOW = time.time()
@@ -88,9 +90,21 @@ def test_invariant_11_nothing_is_removed_where_no_backup_is_good(site: Site) -> 
     assert prunable(site.installation, EVERY) == []
 
 
-def test_backup_of_the_future_counts_as_new(site: Site) -> None:
-    names = [add(site, days) for days in (-400, 2, 1)]
-    assert left(site, Policy(1, 0, 24)) == sorted([names[0]])
+def test_backups_of_a_clock_that_was_wrong_push_no_others_out(site: Site) -> None:
+    future, _, newest = (add(site, days) for days in (-400, 2, 1))
+    assert left(site, Policy(1, 0, 0)) == sorted([future, newest])
+    assert left(site, Policy(0, 1, 0)) == sorted([future, newest])
+
+
+def test_a_backup_of_the_future_is_not_taken_for_the_newest(site: Site) -> None:
+    future, newest = (add(site, days) for days in (-400, 1))
+    with pytest.raises(Refused, match=f"{future}: must be made before now to be the newest, got 20"):
+        find(site.installation, None)
+    assert find(site.installation, future).name == future
+    shutil.rmtree(site.root / "backups" / future)
+    assert find(site.installation, None).name == newest
+    add(site, -1 / 48)  # of a clock that was set back a little
+    assert find(site.installation, None).name != newest
 
 
 def test_another_host_s_backups_in_a_shared_folder_are_left_alone(site: Site) -> None:

@@ -1,6 +1,7 @@
 """Upgrade and rollback: the new release whole and running, or the old one as it was."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -13,11 +14,12 @@ from typing import Any
 import pytest
 
 from dlsctl.host import wait_until
+from dlsctl.installation import Installation
 from dlsctl.journal import locked
-from dlsctl.problems import EXIT_BLOCKED, EXIT_REFUSED, EXIT_UNHEALTHY, Problem
+from dlsctl.problems import EXIT_BLOCKED, EXIT_FAILED, EXIT_OK, EXIT_REFUSED, EXIT_UNHEALTHY, Problem
 from dlsctl.processes import is_running, server_age
 from dlsctl.store import backups
-from dlsctl.upgrade import FRESH, Order, require_upgradable, upgrade, upgrades
+from dlsctl.upgrade import FRESH, Order, record_upgrade, require_upgradable, roll_back, upgrade, upgrades
 from tests.dlsctl import tiny
 from tests.dlsctl.conftest import LINE, Site
 from tests.dlsctl.program import program
@@ -157,6 +159,7 @@ def test_invariant_16_no_health_brings_the_old_release_back(running: Site, befor
     running.configure(health_timeout=2)
     done = running.call("upgrade", *words(running, before=before), "--acknowledge", check=False)
     assert done.returncode == EXIT_UNHEALTHY
+    assert done.stderr.endswith("Release 2.4.11 is in use as before, with the state that it had.\n")
     as_before(running)
     assert (running.home / "releases/.failed-2.4.12/licence.dat").exists()
 
@@ -178,6 +181,40 @@ def test_backup_that_fails_brings_the_old_release_back(running: Site, monkeypatc
         upgrade(running.installation, order(running))
     monkeypatch.undo()
     as_before(running)
+
+
+def fail_after_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    def recorded(inst: Installation, facts: Any, *done: Any) -> None:
+        record_upgrade(inst, facts, *done)
+        if done:
+            raise OSError(5, "Input/output error", "upgrades.json")
+
+    replace(monkeypatch, "record_upgrade", recorded)
+
+
+def test_upgrade_that_fails_after_it_was_recorded_is_recorded_no_more(
+    running: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_after_recording(monkeypatch)
+    with locked(running.installation), pytest.raises(OSError, match="Input/output"):
+        upgrade(running.installation, order(running))
+    monkeypatch.undo()
+    as_before(running)
+    assert upgrades(running.installation) == []
+
+
+def test_rollback_that_fails_after_it_was_recorded_can_be_made_again(
+    running: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running.call("upgrade", *words(running), "--acknowledge")
+    fail_after_recording(monkeypatch)
+    with locked(running.installation), pytest.raises(OSError, match="Input/output"):
+        roll_back(running.installation)
+    monkeypatch.undo()
+    assert running.ask("version")["version"] == "2.4.12"
+    running.call("rollback")
+    assert running.ask("status")["version"] == "2.4.11"
+    assert [done["new"] for done in upgrades(running.installation)] == ["2.4.12", "2.4.11"]
 
 
 @pytest.mark.slow
@@ -366,3 +403,59 @@ def test_data_port_is_that_of_the_release_in_use_unless_one_is_chosen(running: S
     running.call("rollback")
     assert running.ask("status")["data_port"] == 30201
     assert is_running(running.installation)
+
+
+@pytest.mark.parametrize(
+    ("call", "code", "version"), [("unpack_release", EXIT_FAILED, "2.4.11"), ("come_up", EXIT_OK, "2.4.12")]
+)
+def test_outcome_of_a_run_that_the_power_ended_is_told_by_whoever_recovers_it(
+    running: Site, call: str, code: int, version: str
+) -> None:
+    lose_power(running, call, "first")
+    assert running.call("outcome", "--run=first", check=False).returncode == EXIT_REFUSED
+    assert "what an interrupted upgrade had left" in running.call("recover").stdout
+    running.call("backup", "--run=second")
+    done = running.call("outcome", "--run=first", "--json", check=False)
+    assert done.returncode == code, done.stderr
+    assert running.ask("status")["version"] == version
+    if code:
+        assert "upgrade: must run to its end, got killed" in done.stderr
+        assert "what it had begun is undone; run the same again" in done.stderr
+    else:
+        answer = json.loads(done.stdout)
+        assert (answer["old"], answer["new"], answer["changed"]) == ("2.4.11", "2.4.12", True)
+        assert answer["backup"] in [path.name for path in (running.root / "backups").iterdir()]
+    assert running.call("outcome", "--run=second").returncode == EXIT_OK
+
+
+def test_outcome_of_a_run_that_could_not_be_finished_says_why(running: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    lose_power(running, "come_up", "first")
+
+    def fails(_: object) -> None:
+        raise Problem("health", "must answer", "nothing")
+
+    inst = running.installation
+    with monkeypatch.context() as patch:
+        replace(patch, "confirm_sight", fails)
+        with locked(inst):
+            pass
+    assert inst.current_version() == "2.4.11"
+    done = running.call("outcome", "--run=first", check=False)
+    assert (
+        "upgrade: must run to its end, got killed, and could not be finished: health: must answer, got nothing"
+        in done.stderr
+    )
+
+
+def lose_power(site: Site, call: str, name: str) -> None:
+    """Upgrade in a run of this name, which ends with all processes of the server where it calls that function."""
+    child = os.fork()
+    if child == 0:
+        replace(pytest.MonkeyPatch(), call, lambda *_: os._exit(9))
+        inst = site.installation
+        inst.run_name = name
+        with locked(inst):
+            upgrade(inst, order(site, "2.4.12"))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    site.kill()

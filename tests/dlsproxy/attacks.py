@@ -65,6 +65,7 @@ PORTAL = [
     "/auth/",
     "/verify/v2",
     "/other/../dls/page/index.html",
+    "/other/dls/auth/",
     "/dls/../page/index.html",
     "/dls/..;/page/index.html",
     "http://127.0.0.1:48080/page/index.html",

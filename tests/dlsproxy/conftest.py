@@ -15,6 +15,19 @@ FAMILIES = {
     name: yaml.safe_load((ROLE / f"vars/{name}.yml").read_text())["__dls_proxy_family"] for name in ("debian", "redhat")
 }
 
+# Changes to the defaults, each of which must give a configuration that the web server takes.
+SETTINGS: list[dict[str, Any]] = [
+    {},
+    {"dls_proxy_protocols": ["http"]},
+    {"dls_proxy_protocols": ["https"], "dls_proxy_hsts": 86400},
+    {"dls_proxy_prefix": "/"},
+    {"dls_proxy_prefix": "/a/b/"},
+    {"dls_proxy_rate_limit": 0, "__dls_proxy_portal_open": False},
+    {"__dls_proxy_default_server": True, "__dls_proxy_ipv6": True},
+    {"__dls_proxy_hosts": ["a.example", "10.0.0.5", "[fd00::5]", "x" * 63 + ".example"]},
+    {"__dls_proxy_client_paths": [*LINE["client_paths"], {"path": "more/v1", "methods": ["GET", "HEAD"]}]},
+]
+
 
 @pytest.fixture
 def spec(tmp_path: Path) -> dict[str, Any]:

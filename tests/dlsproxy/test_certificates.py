@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import dlsproxy
+from dlsproxy.certificates import Pair, Verdict, check_pair, in_memory
 from tests.dlsproxy.certificates import Issued, issue
 
 NAME = "dls.example.com"
@@ -17,9 +17,9 @@ LEAF = issue("leaf", NAME, "10.0.0.5", issuer=MIDDLE)
 CHAIN = LEAF.pem + MIDDLE.pem
 
 
-def verdict(certificate: str, key: str, *names: str, warn_days: int = 30) -> dlsproxy.Verdict:
-    pair = dlsproxy.Pair(certificate.encode(), key.encode(), "dls_proxy_tls_certificate", "dls_proxy_tls_key")
-    return dlsproxy.check_pair(pair, names or (NAME,), warn_days, time.time())
+def verdict(certificate: str, key: str, *names: str, warn_days: int = 30) -> Verdict:
+    pair = Pair(certificate.encode(), key.encode(), "dls_proxy_tls_certificate", "dls_proxy_tls_key")
+    return check_pair(pair, names or (NAME,), warn_days, time.time())
 
 
 def texts(certificate: str, key: str, *names: str) -> list[str]:
@@ -32,12 +32,12 @@ def texts(certificate: str, key: str, *names: str) -> list[str]:
 
 @pytest.mark.parametrize("chain", [CHAIN, CHAIN + ROOT.pem], ids=["without the root", "with the root"])
 def test_good_chain_has_no_problem_and_no_note(chain: str) -> None:
-    assert verdict(chain, LEAF.key, NAME, "10.0.0.5") == dlsproxy.Verdict([], [])
+    assert verdict(chain, LEAF.key, NAME, "10.0.0.5") == Verdict([], [])
 
 
 def test_self_signed_certificate_is_known_as_such() -> None:
     own = issue(NAME, NAME)
-    assert verdict(own.pem, own.key) == dlsproxy.Verdict([], [], self_signed=True)
+    assert verdict(own.pem, own.key) == Verdict([], [], self_signed=True)
 
 
 CERTIFICATE, KEY = "dls_proxy_tls_certificate: ", "dls_proxy_tls_key: "
@@ -153,6 +153,6 @@ def test_certificate_alone_may_lack_its_issuer() -> None:
 
 
 def test_nothing_of_the_key_gets_a_name_on_disk() -> None:
-    with dlsproxy.in_memory(b"secret") as path:
+    with in_memory(b"secret") as path:
         assert Path(path).read_text() == "secret"
         assert not Path(path).resolve().exists()

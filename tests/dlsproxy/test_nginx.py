@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-import dlsproxy
+from dlsproxy.nginx import nginx_errors
 from tests.dlsctl.conftest import free_port
 from tests.dlsproxy import attacks
 from tests.dlsproxy.certificates import issue
-from tests.dlsproxy.conftest import DEFAULTS, LINE
+from tests.dlsproxy.conftest import DEFAULTS, LINE, SETTINGS
 from tests.test_templates import render
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/bin") or shutil.which("nginx")
@@ -157,26 +157,13 @@ def front(tmp_path: Path) -> Iterator[Front]:
     upstream.server_close()
 
 
-SETTINGS: list[dict[str, Any]] = [
-    {},
-    {"dls_proxy_protocols": ["http"]},
-    {"dls_proxy_protocols": ["https"], "dls_proxy_hsts": 86400},
-    {"dls_proxy_prefix": "/"},
-    {"dls_proxy_prefix": "/a/b/"},
-    {"dls_proxy_rate_limit": 0, "__dls_proxy_portal_open": False},
-    {"__dls_proxy_default_server": True, "__dls_proxy_ipv6": True},
-    {"__dls_proxy_hosts": ["a.example", "10.0.0.5", "[fd00::5]", "x" * 63 + ".example"]},
-    {"__dls_proxy_client_paths": [*LINE["client_paths"], {"path": "more/v1", "methods": ["GET", "HEAD"]}]},
-]
-
-
 @pytest.mark.parametrize("changes", SETTINGS, ids=str)
 def test_nginx_finds_nothing_wrong(front: Front, changes: dict[str, Any]) -> None:
     assert front.configure(**changes) == ""
 
 
 def test_nginx_would_see_a_mistake(front: Front) -> None:
-    said = dlsproxy.nginx_errors(front.configure(__dls_proxy_upstream="127.0.0.1:1/; nonsense"))
+    said = nginx_errors(front.configure(__dls_proxy_upstream="127.0.0.1:1/; nonsense"))
     assert re.match(r'unknown directive "nonsense/" in .*/dls\.conf:\d+', said)
 
 

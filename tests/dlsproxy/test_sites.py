@@ -4,7 +4,11 @@ from typing import Any
 
 import pytest
 
-import dlsproxy
+from dlsproxy.certificates import certificate_command
+from dlsproxy.nginx import nginx_errors
+from dlsproxy.proxy import Proxy
+from dlsproxy.selinux import HTTP_PORTS, selinux_commands, selinux_ports
+from dlsproxy.sites import Site, site_problems, sites_of
 
 OTHER = "/etc/nginx/sites-enabled/shop"
 STOCK = "/etc/nginx/sites-enabled/default"
@@ -27,17 +31,17 @@ server { listen 10.0.0.1; listen unix:/run/x; listen *:8443 default_server; }
 
 
 def test_servers_are_read_with_names_and_ports_as_nginx_does() -> None:
-    assert dlsproxy.sites_of(DUMP) == [
-        dlsproxy.Site(OTHER, ("shop.example", "www.shop.example"), ((443, True, False), (443, True, False))),
-        dlsproxy.Site(OTHER, ("plain.example",), ((80, True, False),)),
-        dlsproxy.Site(OTHER, (), ((80, False, False), (8443, True, True))),
+    assert sites_of(DUMP) == [
+        Site(OTHER, ("shop.example", "www.shop.example"), ((443, True, False), (443, True, False))),
+        Site(OTHER, ("plain.example",), ((80, True, False),)),
+        Site(OTHER, (), ((80, False, False), (8443, True, True))),
     ]
 
 
 def problems(spec: dict[str, Any], server: str, file: str = OTHER) -> list[str]:
     spec["configuration"]["path"] = "/etc/nginx/conf.d/dls.conf"
-    sites = dlsproxy.sites_of(f"# configuration file {file}:\n{server}")
-    found = [str(problem) for problem in dlsproxy.site_problems(dlsproxy.Proxy(spec), sites)]
+    sites = sites_of(f"# configuration file {file}:\n{server}")
+    found = [str(problem) for problem in site_problems(Proxy(spec), sites)]
     assert all("\nHINT: " in text for text in found)
     return [text.partition("\nHINT: ")[0] for text in found]
 
@@ -76,12 +80,12 @@ def test_welcome_page_of_the_distribution_and_our_own_file_are_nobodys_site(spec
 @pytest.mark.parametrize("start", ["nginx: [emerg] ", "2026/11/25 02:34:05 [emerg] 883#883: "])
 def test_nginx_tells_file_and_line(start: str) -> None:
     said = 'unknown directive "x" in /etc/nginx/conf.d/a.conf:3'
-    assert dlsproxy.nginx_errors(f"{start}{said}\nnginx: configuration file test failed\n") == said
+    assert nginx_errors(f"{start}{said}\nnginx: configuration file test failed\n") == said
 
 
 CONNECT = ["setsebool", "-P", "httpd_can_network_connect", "on"]
 PORT = ["--type", "http_port_t", "--proto", "tcp"]
-HTTP = dict.fromkeys(dlsproxy.HTTP_PORTS, "http_port_t")
+HTTP = dict.fromkeys(HTTP_PORTS, "http_port_t")
 
 
 @pytest.mark.parametrize(
@@ -97,15 +101,15 @@ HTTP = dict.fromkeys(dlsproxy.HTTP_PORTS, "http_port_t")
 def test_selinux_gets_what_it_lacks(
     can_connect: bool, types: dict[int, str], ports: list[int], paths: list[str], commands: list[list[str]]
 ) -> None:
-    assert dlsproxy.selinux_commands(can_connect, types, ports, paths) == commands
+    assert selinux_commands(can_connect, types, ports, paths) == commands
 
 
 def test_ports_of_the_policy_are_read() -> None:
     listing = "http_port_t                    tcp      8444, 80, 81\npegasus_http_port_t udp 5988\nx_t tcp 100-200, 7\n"
-    assert dlsproxy.selinux_ports(listing) == {8444: "http_port_t", 80: "http_port_t", 81: "http_port_t", 7: "x_t"}
+    assert selinux_ports(listing) == {8444: "http_port_t", 80: "http_port_t", 81: "http_port_t", 7: "x_t"}
 
 
 def test_self_signed_certificate_is_made_for_names_and_addresses() -> None:
-    command = dlsproxy.certificate_command(["dls.example.com", "10.0.0.5"], "c.pem", "k.pem")
+    command = certificate_command(["dls.example.com", "10.0.0.5"], "c.pem", "k.pem")
     assert "subjectAltName=DNS:dls.example.com,IP:10.0.0.5" in command
     assert command[-4:] == ["-keyout", "k.pem", "-out", "c.pem"]

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-import dlsproxy
 from dlsctl.problems import Problem
 from dlsctl.values import PATH_RULE, variable_problems
+from dlsproxy.preflight import look
+from dlsproxy.values import value_problems
 from tests.dlsproxy.certificates import issue
 
 PREFIX_RULE = "must begin and end with a slash, with letters, digits, '.', '_', '~' and '-' in between"
@@ -83,7 +84,7 @@ CLIENT_PATHS: list[tuple[dict[str, Any], str]] = [
 
 
 def problems(spec: dict[str, Any]) -> list[Problem]:
-    return [*variable_problems(spec), *dlsproxy.value_problems(spec)]
+    return [*variable_problems(spec), *value_problems(spec)]
 
 
 def texts(spec: dict[str, Any]) -> list[str]:
@@ -171,7 +172,7 @@ def test_families_have_the_same_keys(spec: dict[str, Any]) -> None:
 )
 def test_a_server_url_that_the_proxy_does_not_serve_is_told(spec: dict[str, Any], url: str, is_told: bool) -> None:
     spec["values"] |= {"dls_server_mode": "main", "dls_server_main_url": url, "dls_server_standby_url": "https://b/"}
-    notes = [note for note in dlsproxy.look(spec, [])["notes"] if note.startswith("dls_server_")]
+    notes = [note for note in look(spec, [])["notes"] if note.startswith("dls_server_")]
     assert (
         notes == []
         if not is_told

@@ -27,6 +27,10 @@ PACKAGES = {
     "caddy": "caddy",
     "chromium": "chromium",
     "minisign": "minisign",
+    "age": "age",
+    "gcc-mingw-w64-x86-64": "x86_64-w64-mingw32-gcc",
+    "wine": "wine",
+    "wine64": "wineserver",
 }
 START_DEADLINE = 60  # seconds
 

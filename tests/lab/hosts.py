@@ -4,6 +4,7 @@ A lab has a name, a folder and hosts. The folder holds what Ansible needs: inven
 public keys. Two checkouts never share a container: names carry a hash of the checkout's path.
 """
 
+import contextlib
 import hashlib
 import shlex
 import shutil
@@ -28,6 +29,8 @@ from tests.lab.paths import CACHE, FILES, ROOT
 USER = "kit"
 BOOT_DEADLINE = 60  # seconds
 _LABEL = "dls-lab"
+_INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+_INSTANCES = 1024  # a systemd with its services takes about ten; the kernel gives root's hosts 128 together
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ def up(client: docker.DockerClient, lab: Lab, wanted: dict[str, str], group: str
     """
     kinds = {name: images.find(image) for name, image in wanted.items()}
     images.ensure_all(client, kinds.values())
+    _make_room()
     down(client, lab)
     lab.inventory.mkdir(parents=True)
     _make_key(lab)
@@ -140,6 +144,13 @@ def _create_network(client: docker.DockerClient, lab: Lab) -> tuple[Network, str
             continue
         return network, subnet
     raise Problem("lab network", "needs a free subnet in 10.77.0.0/16", None, "remove labs that are no longer used")
+
+
+def _make_room() -> None:
+    """Let the hosts of all labs be up at once. Where that is not permitted the kernel's own limit stays."""
+    if int(_INOTIFY.read_text()) < _INSTANCES:
+        with contextlib.suppress(OSError):
+            _INOTIFY.write_text(str(_INSTANCES))
 
 
 def _start(lab: Lab, network: Network, hosts: list[Host], host: Host, image: images.Image) -> Container:

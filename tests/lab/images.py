@@ -45,6 +45,7 @@ BASE_PACKAGES = (
 # In the image as a package repository, not installed: what roles under test may install.
 REPOSITORY_PACKAGES = ("firewalld", "net-tools", "nftables", "nginx", "openssl")
 DEBIAN_PACKAGES = ("python3-apt", "ufw")
+PYTHON = ("python3", "python3-minimal")
 BUILDS_AT_ONCE = 2
 PLATFORM = "DLS_LAB_PLATFORM"  # the variable that names one image for all servers of a scenario
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
@@ -59,6 +60,7 @@ class Image:
     installed: packages besides BASE_PACKAGES. repository: packages besides REPOSITORY_PACKAGES that a role may install.
     script: below files/, with arguments; makes the finished root file system another distribution.
     merged_usr: give the suite the merged /usr that it lacks by itself. unified: its systemd takes no cgroup v1.
+    without: those of BASE_PACKAGES that are left out.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Image:
     script: tuple[str, ...] = ()
     merged_usr: bool = False
     unified: bool = False
+    without: tuple[str, ...] = ()
 
     @property
     def cgroup(self) -> str:
@@ -103,15 +106,21 @@ IMAGES = {
         Image("ubuntu2404", "trixie", script=("ubuntu/make.sh", "24.04", "noble", "Noble Numbat"), unified=True),
     )
 }
+# Hosts on which Ansible's modules do not run, as dlsctl's do or would with a package of the distribution.
+OLD_IMAGES = {
+    "no_python": Image("no_python", "bookworm", without=PYTHON, repository=()),
+    "python36": Image("python36", "bookworm", without=PYTHON, repository=(), script=("python36/make.sh",)),
+}
 
 
 def find(name: str) -> Image:
     """Return the image called name. Raise Refused for a name that is none."""
+    known = IMAGES | OLD_IMAGES
     try:
-        return IMAGES[name]
+        return known[name]
     except KeyError:
         raise Refused(
-            "image", f"must be one of {', '.join(sorted(IMAGES))}", name, "name an image of tests/lab/images.py"
+            "image", f"must be one of {', '.join(sorted(known))}", name, "name an image of tests/lab/images.py"
         ) from None
 
 
@@ -190,10 +199,11 @@ def _mmdebstrap(image: Image, tarball: Path) -> list[str]:
         hooks.insert(0, "--setup-hook=/usr/share/mmdebstrap/hooks/merged-usr/setup00.sh")
     if image.script:
         hooks.append(f'--customize-hook="{FILES}/{image.script[0]}" "$1" {shlex.join(image.script[1:])}')
+    installed = [*(name for name in BASE_PACKAGES if name not in image.without), *image.installed]
     return [
         "mmdebstrap",
         "--variant=minbase",
-        f"--include={','.join(BASE_PACKAGES + image.installed)}",
+        f"--include={','.join(installed)}",
         "--skip=download/empty,essential/unlink,cleanup/apt/cache",
         '--setup-hook=mkdir -p "$1/var/cache/apt/archives/"',
         f'--setup-hook=sync-in "{debs}" /var/cache/apt/archives/',

@@ -4,6 +4,10 @@ Runs in the Molecule scenario lifecycle, on hosts with release 2.4.11: lab-main,
 """
 
 import json
+import os
+import shutil
+import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -12,11 +16,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from docker.models.containers import Container
 
 from tests.checkout import play
 from tests.checkout.site import archive_variables
 from tests.lab import engine
 from tests.pair.test_failover import RATE, Loop, Pair, loop
+from tests.test_role_lifecycle import keys_of_age
 
 pytestmark = pytest.mark.slow
 
@@ -34,8 +40,15 @@ class Life(Pair):
         """Let the inventory name a release."""
         (self.lab.inventory / "archive.yml").write_text(yaml.safe_dump({"dls": {"vars": archive_variables(version)}}))
 
+    def describe(self, file: str, name: str, variables: dict[str, str]) -> Path:
+        """Give a host variables, and a place among the servers, in a file of the inventory."""
+        path = self.lab.inventory / f"{file}.yml"
+        path.write_text(yaml.safe_dump({"dls": {"hosts": {name: variables}}}))
+        return path
+
     def run(self, name: str, *options: str) -> play.Result:
-        environment = {"ANSIBLE_NOCOLOR": "true", "ANSIBLE_DISPLAY_OK_HOSTS": "true"}
+        shown = {"ANSIBLE_DISPLAY_OK_HOSTS": "true"}
+        environment = {"ANSIBLE_NOCOLOR": "true", "ANSIBLE_FORCE_COLOR": "false", **shown}  # Molecule forces colours
         done = play.run(name, self.lab.inventory, *options, quiet=True, environment=environment)
         print(done.output)
         return done
@@ -70,6 +83,9 @@ def life() -> Life:
     public = life.inside("lab-standby", "ssh-keygen -q -t ed25519 -N '' -f /root/saver && cat /root/saver.pub")[1]
     life.shell("lab-client", f"install -d -o kit {FAR} && echo '{public.strip()}' >> /home/kit/.ssh/authorized_keys")
     life.inside("lab-standby", "mkdir -p /root/.ssh && ssh-keyscan lab-client > /root/.ssh/known_hosts")
+    variables = {"dls_server_backup_push": f"sftp://kit@lab-client{FAR}", "dls_server_backup_push_key": "/root/saver"}
+    life.describe("push", "lab-standby", variables)
+    life.succeed("install")
     return life
 
 
@@ -112,7 +128,7 @@ def test_a_backup_is_made_read_tried_and_restored(life: Life, tmp_path: Path) ->
         assert sorted(path.name for path in copy.iterdir())[0] == "manifest.json"
         assert "every byte is as it was written" in life.shell(name, f"{DLSCTL} verify-backup")
     done = life.succeed("drill", "-e", f"dls_server_drill_report_dir={tmp_path}/reports")
-    assert "can be restored: release 2.4.12 was healthy" in done.output
+    assert "release 2.4.12 was healthy" in done.output
     reports = [json.loads(path.read_text()) for path in sorted((tmp_path / "reports").iterdir())]
     assert [report["inventory_host"] for report in reports] == list(SERVERS)
     life.succeed("verify")
@@ -220,3 +236,111 @@ def test_a_lost_connection_neither_stops_nor_spoils_an_upgrade(life: Life) -> No
     assert "Wait until its work has ended" in done.output
     assert life.versions() == [NEW, NEW]
     life.succeed("verify")
+
+
+def purge(life: Life, name: str) -> None:
+    """Leave nothing of the kit and the server on a host."""
+    life.succeed("uninstall", "--limit", name, "-e", "dls_server_uninstall_purge=true")
+    life.inside(name, "rm -rf /opt/dls")
+    assert life.inside(name, "ls -d /opt/dls /etc/dls /var/lib/dls /var/backups/dls 2> /dev/null")[1] == ""
+
+
+def fetch_backup(life: Life, name: str, folder: Path) -> Path:
+    """Make a backup of a host; returns its copy on the control node."""
+    life.succeed("backup", "--limit", name, "-e", f"dls_server_backup_fetch_dir={folder}")
+    (copy,) = (folder / name).iterdir()
+    return copy
+
+
+def test_a_main_that_lost_its_disk_is_restored_onto_a_host_that_has_nothing(life: Life, tmp_path: Path) -> None:
+    copy = fetch_backup(life, "lab-main", tmp_path)
+    saved = life.stores()[0]
+    purge(life, "lab-main")
+    life.succeed("restore", "--limit", "lab-main", "-e", f"dls_server_restore_upload={copy}")
+    assert life.stores()[0].startswith(saved[:1000])
+    for question in ("is-active", "is-enabled"):
+        for unit in ("dynamsoft-dls.service", "dynamsoft-dls-backup.timer"):
+            assert life.shell("lab-main", f"systemctl {question} {unit}").strip() in ("active", "enabled")
+    life.succeed("verify")
+    assert life.succeed("install").changed == 0
+
+
+def test_an_encrypted_backup_is_restored_on_another_machine_when_that_is_wanted(life: Life, tmp_path: Path) -> None:
+    public, secret, vaulted = keys_of_age(tmp_path)
+    age = Path(str(shutil.which("age"))).read_bytes()  # it needs nothing else of a host
+    for name in ("lab-standby", "lab-spare"):
+        subprocess.run(life.ssh(name, "sudo install /dev/stdin /usr/bin/age"), input=age, check=True)
+    encrypting = life.describe("encrypting", "lab-standby", {"dls_server_backup_recipient": public})
+    life.succeed("install", "--limit", "lab-standby")
+    copy = fetch_backup(life, "lab-standby", tmp_path)
+    encrypting.unlink()
+    life.succeed("install", "--limit", "lab-standby")
+    alone = {"dls_server_mode": "standalone", "dls_server_main_url": "", "dls_server_standby_url": ""}
+    spare = life.describe("spare", "lab-spare", {**alone, "dls_server_launch": "direct"})
+    files = {"upload": copy, "key": vaulted}
+    options = [word for name, path in files.items() for word in ("-e", f"dls_server_restore_{name}={path}")]
+    options += ["--limit", "lab-spare", f"--vault-password-file={tmp_path}/vault-password"]
+    try:
+        text = " ".join(life.run("restore", *options).output.split())
+        assert "must be of this host: " in text
+        assert "with dls_server_restore_rehost: true it is restored all the same" in text
+        assert life.inside("lab-spare", "ls -d /opt/dls")[0]
+        done = life.succeed("restore", "-vvv", *options, "-e", "dls_server_restore_rehost=true")
+        told = " ".join(done.output.split())
+        assert "This is another machine: activate the licence anew for the UUID that its portal shows" in told
+        assert secret.splitlines()[-1] not in done.output
+        assert life.inside("lab-spare", "ls -d /run/.dynamsoft-dls-key /opt/dls/.sent-backup")[0]
+        assert life.shell("lab-spare", f"cat {STORE}").startswith(life.stores()[1][:1000])
+        assert json.loads(life.shell("lab-spare", f"{DLSCTL} identity --json"))["problems"] == []
+        life.succeed("verify", "--limit", "lab-spare")
+        assert life.succeed("install", "--limit", "lab-spare").changed == 0
+    finally:
+        purge(life, "lab-spare")
+        spare.unlink()
+    life.succeed("verify")
+
+
+def end_at_once(container: Container) -> None:
+    """End all processes of a host in one moment: dlsctl must not see its server or systemd go before itself."""
+    container.pause()
+    for process in container.top()["Processes"]:
+        os.kill(int(process[1]), signal.SIGKILL)
+    container.unpause()
+
+
+@pytest.mark.parametrize(("step", "version"), [("stage", NEW), ("start", BAD)])
+def test_a_reboot_in_the_middle_of_an_upgrade_is_told_as_undone_or_done(life: Life, step: str, version: str) -> None:
+    """The standby goes first: where it is on the old release again, the main is left alone."""
+    before = life.stores()
+    life.inventory(BAD)
+    container = engine.connect().containers.get(life.hosts["lab-standby"].container)
+    lost: list[str] = []
+
+    def lose_power() -> None:
+        while not lost:
+            _, journal = life.inside("lab-standby", "cat /opt/dls/kit/journal.json")
+            if '"upgrade"' in journal and f'"step": "{step}"' in journal:
+                end_at_once(container)
+                lost.append(journal)
+                container.start()
+            time.sleep(0.1)
+
+    thread = threading.Thread(target=lose_power, daemon=True)
+    thread.start()
+    done = life.upgrade()
+    assert lost, "the upgrade was not seen"
+    text = " ".join(done.output.split())
+    assert "UNREACHABLE" in text
+    assert life.versions() == [version, version]
+    for old, new in zip(before, life.stores(), strict=True):
+        assert new.startswith(old)
+    if version == BAD:
+        assert done.code == 0, done.output
+        assert "the upgrade went on while nobody watched: it is done" in text
+    else:
+        assert done.code != 0, done.output
+        assert "upgrade: must run to its end, got killed HINT: what it had begun is undone" in text
+        assert "lab-standby: must be upgraded and healthy before its main lab-main, got a failure" in text
+        life.inventory(NEW)
+    life.succeed("verify")
+    assert life.succeed("install").changed == 0

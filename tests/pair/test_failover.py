@@ -6,9 +6,10 @@ Runs in the Molecule scenario pair, on hosts that are installed: lab-main, lab-s
 import json
 import os
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from typing import NamedTuple
 import pytest
 
 from tests.checkout import play
+from tests.checkout.paths import ROOT
+from tests.checkout.site import archive_variables
 from tests.lab import engine, hosts
 
 CLIENT = Path(__file__).with_name("client.py")
@@ -60,6 +63,11 @@ class Pair:
     def call(self, main: str, standby: str) -> Call:
         """One call of the client."""
         return read(self.shell("lab-client", f"python3 /tmp/client.py {main} {standby}"))
+
+    def release(self, name: str) -> tuple[float, str]:
+        """When a host was given the release that is in use, and its folder."""
+        when, folder = self.shell(name, "sh -c 'stat -c %Y /opt/dls/current; readlink /opt/dls/current'").split()
+        return float(when), folder
 
     def verify(self) -> play.Result:
         return play.run("verify", self.lab.inventory, quiet=True, environment={"ANSIBLE_NOCOLOR": "true"})
@@ -196,3 +204,27 @@ def test_a_standby_that_does_not_reach_its_main_is_reported(pair: Pair) -> None:
         lambda: call if (call := pair.call(pair.standby_url, pair.standby_url)).who == "refused" else None, NOTICE
     )
     assert call.standby == "error100"
+
+
+def test_a_pair_that_pyinfra_upgrades_and_rolls_back_answers_every_call(pair: Pair) -> None:
+    with loop(pair) as running:
+        first = running.wait("main", 0, 10)
+        deploy(pair, "upgrade", {**archive_variables("2.4.12"), "dls_server_upgrade_acknowledged": True})
+        upgraded = [pair.release(name) for name in ("lab-standby", "lab-main")]
+        deploy(pair, "rollback", archive_variables())
+        last = running.wait("main", time.time(), NOTICE)
+    print(running)
+    assert [release.rpartition("/")[2] for _, release in upgraded] == ["2.4.12", "2.4.12"]
+    assert upgraded[0][0] < upgraded[1][0], "the standby goes first"
+    assert len(running.calls) / (last.began - first.began) > RATE / 2
+    assert running.count("nobody") == 0
+    assert running.count("standby") > 0
+
+
+def deploy(pair: Pair, name: str, variables: Mapping[str, object]) -> None:
+    """Run a deploy by pyinfra on the pair."""
+    inventory, extra = str(pair.lab.inventory), json.dumps(variables)
+    command = [sys.executable, "-P", "-m", "dlskit", "deploy", name, "-i", inventory, "-e", extra]
+    path = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    done = subprocess.run(command, env=path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -10,7 +10,7 @@ import yaml
 from click.testing import CliRunner
 
 from dlskit.cli import main
-from dlskit.commands import portal as commands
+from dlskit.commands.portal.group import portal
 from dlskit.lines import line_of
 from dlskit.portal import items, settings
 from dlskit.portal.pages import Portal
@@ -25,7 +25,7 @@ def block(language: str) -> str:
 
 
 def test_every_verb_is_shown() -> None:
-    assert set(re.findall(r"\./dls portal ([\w-]+)", TEXT)) == set(commands.portal.commands)
+    assert set(re.findall(r"\./dls portal ([\w-]+)", TEXT)) == set(portal.commands)
 
 
 def test_variables_are_those_of_the_role() -> None:

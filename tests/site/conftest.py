@@ -29,6 +29,7 @@ MAIN, STANDBY = "lab-main", "lab-standby"
 KINDS = ("http", "https")
 PROJECT = "Scanners"
 PASSWORD = "portal-canary-5d20"
+PFX = "dls_proxy_tls_pfx_password"  # of Windows, which a Linux host has no use for
 ALERTS: dict[str, Any] = {
     "host": "smtp.example.com",
     "port": 465,
@@ -182,9 +183,10 @@ def write_inventory(lab: hosts.Lab, folder: Path) -> Site:
         for name, mode in ((MAIN, "main"), (STANDBY, "standby"))
     }
     (lab.inventory / "site.yml").write_text(yaml.safe_dump({"dls": {"hosts": members}}))
-    secrets += [PASSWORD, ALERTS["password"]]
+    secrets += [PASSWORD, ALERTS["password"], "pfx-canary-77a2"]
     everywhere = lab.inventory / "group_vars" / "all.yml"
-    everywhere.write_text(yaml.safe_dump({"dls_server_admin_password": PASSWORD, "dls_server_alerts": ALERTS}))
+    vaulted = {"dls_server_admin_password": PASSWORD, "dls_server_alerts": ALERTS, PFX: secrets[-1]}
+    everywhere.write_text(yaml.safe_dump(vaulted))
     vault(password, "encrypt", str(everywhere))
     inline = vault(password, "encrypt_string", "--stdin-name", "dls_proxy_tls_key", text=issued[MAIN].key)
     (lab.inventory / "host_vars").mkdir()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.site.conftest import MAIN, STANDBY, Site
+from tests.site.conftest import MAIN, PFX, STANDBY, Site
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,7 @@ def test_every_secret_variable_of_the_roles_is_marked_in_this_site() -> None:
         for name, option in entry["options"].items()
         if option.get("no_log")
     }
-    assert secret == {"dls_proxy_tls_key", "dls_server_admin_password", "dls_server_alerts"}
+    assert secret == {"dls_proxy_tls_key", PFX, "dls_server_admin_password", "dls_server_alerts"}
 
 
 def test_no_secret_is_in_the_output_of_any_run(pair: Site) -> None:

@@ -46,9 +46,10 @@ def _pair(text: str) -> tuple[str, str]:
 
 @main.command("fetch")
 def fetch_command() -> None:
-    """Download the Java runtime into .cache/, so that later builds work offline."""
+    """Download the Java runtimes into .cache/, so that later builds work offline."""
     with _problems_told():
-        click.echo(jre.wheel())
+        for runtime in (jre.LINUX, jre.WINDOWS):
+            click.echo(jre.wheel(runtime))
 
 
 @main.command("compile")

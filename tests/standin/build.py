@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import shutil
+import subprocess
 import tempfile
 import time
 import zlib
@@ -17,6 +18,7 @@ from tests.standin.settings import BuildRefused, checked
 LINUX, WINDOWS = "linux_x64", "win_x64"
 _NAMES = {LINUX: "dynamsoft_dls-linux_x64-v{}.tar.gz", WINDOWS: "dynamsoft_dls-win_x64-v{}.zip"}
 _HERE = Path(__file__).parent
+COMPILER = "x86_64-w64-mingw32-gcc"
 
 
 def build_archive(
@@ -70,7 +72,13 @@ def _prune(cache: Path) -> None:
 def _key(version: str, platform: str, settings: Mapping[str, str]) -> str:
     """Hash of all that decides the archive's bytes: the request, the builder's own files, and the zlib at hand."""
     digest = hashlib.sha256(repr((version, platform, settings, zlib.ZLIB_RUNTIME_VERSION)).encode())
-    inputs = [server.JAR, jre.LOCK, _HERE / "dls.json.sample", *_HERE.glob("*.py"), *_HERE.glob("server/*.py")]
+    inputs = [
+        server.JAR,
+        *_HERE.glob("*.lock"),
+        _HERE / "dls.json.sample",
+        *_HERE.glob("*.py"),
+        *_HERE.glob("server/*.py"),
+    ]
     inputs += [*_HERE.glob("linux/*"), *_HERE.glob("windows/*")]
     for path in sorted(inputs):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -117,18 +125,29 @@ def _linux(version: str, jar: bytes, with_shutdown: bool) -> list[Member]:
 
 
 def _windows(version: str, jar: bytes, top: str | None) -> list[Member]:
-    """The documented layout; the programs are placeholders that say so, until a Windows runtime is packed."""
-    placeholder = _file("windows/placeholder.txt")
     members = [
         plain(f"dls-{version}.jar", jar),
         plain("dls.json.sample", _file("dls.json.sample")),
         plain("startup.bat", _crlf(_script("windows/startup.bat", version))),
         plain("shutdown.bat", _crlf(_script("windows/shutdown.bat", version))),
-        plain("win/bin/dynamsoftdlsx.exe", placeholder),
-        plain("win/bin/PsExec64.exe", placeholder),
-        plain("win/jre/bin/dynamsoftdls.exe", placeholder),
+        plain("win/bin/dynamsoftdlsx.exe", _launcher()),
+        plain("win/bin/PsExec64.exe", _file("windows/placeholder.txt")),
+        *jre.members("win/jre", jre.WINDOWS),
     ]
     return [Member(f"{top}/{m.name}", m.mode, m.content) for m in members] if top else members
+
+
+def _launcher() -> bytes:
+    """The launcher for Windows, compiled: the same bytes from the same compiler."""
+    if not shutil.which(COMPILER):
+        raise BuildRefused(
+            COMPILER, "must be there to build for Windows", "none", "apt-get install gcc-mingw-w64-x86-64"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "dynamsoftdlsx.exe"
+        options = ["-O2", "-s", "-Wall", "-Werror", "-Wl,--no-insert-timestamp"]
+        subprocess.run([COMPILER, *options, "-o", program, _HERE / "windows/dynamsoftdlsx.c"], check=True)
+        return program.read_bytes()
 
 
 def _file(name: str) -> bytes:

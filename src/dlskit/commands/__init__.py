@@ -1,4 +1,4 @@
-"""The command groups of ``dlskit``, one module each, and what they share. Heavy imports wait until a command runs."""
+"""The command groups of ``dlskit``, and what they share. Heavy imports wait until a command runs."""
 
 from __future__ import annotations
 

@@ -58,21 +58,22 @@ def inspect_command(file: str, manifest: bool, as_json: bool, **limits: int | No
 
 @archive.command("pin")
 @click.argument("file", type=click.Path())
+@click.option("--into", type=click.Path(), metavar="VARS", help="Set them in this file of the inventory as well.")
 @limit_options
 @json_option
-def pin_command(file: str, as_json: bool, **limits: int | None) -> None:
+def pin_command(file: str, into: str | None, as_json: bool, **limits: int | None) -> None:
     """Print the inventory lines that pin the vendor archive FILE, after the checks of `inspect`.
 
     The vendor publishes no checksum: pin the archive you received from the vendor, when you receive it.
     """
-    import yaml  # noqa: PLC0415
-
     from dlskit.archive import pin  # noqa: PLC0415
+    from dlskit.pinning import lines_of, pin_into  # noqa: PLC0415
 
     with progress_bar(file) as progress:
         values = pin(file, limits_of(**limits), progress)._asdict()
-    text = json.dumps(values) if as_json else yaml.safe_dump(values, sort_keys=False, width=10_000).rstrip()
-    click.echo(text)
+    if into:
+        pin_into(into, values)
+    click.echo(json.dumps(values) if as_json else lines_of(values).rstrip())
 
 
 def limits_of(max_total: int | None, max_ratio: int | None, max_members: int | None) -> ArchiveLimits:

@@ -83,6 +83,15 @@ def of_host(host: Host) -> Target:
     return Target(host.name, url, port, host.ssh, host.variables, host.unresolved)
 
 
+def server_urls(target: Target, main: str | None = None, standby: str | None = None) -> dict[str, str]:
+    """Return the URLs to set: those of the options, else those of the host."""
+    given = {"main": main, "standby": standby}
+    if main is None and standby is None:
+        main = target.variable("dls_server_main_url") or target.variable("dls_server_url")  # of a pair, or one alone
+        given = {"main": main, "standby": target.variable("dls_server_standby_url")}
+    return {which: str(url) for which, url in given.items() if url is not None}
+
+
 def alerts(value: Any) -> dict[str, str]:
     """Return a value of dls_server_alerts as texts, lists of addresses joined as the page takes them; empty for None.
 

@@ -1,0 +1,74 @@
+"""Whether backups can be made as the variables say is told before a host changes, or a server is stopped for one."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dlsctl.readiness import readiness_problems
+from dlsctl.saving import saving_problems
+from tests.dlsctl.conftest import Site
+
+AGE = "age1" + "q" * 58
+
+
+@pytest.fixture
+def installed(site: Site) -> Site:
+    site.install()
+    (site.home / "current").symlink_to(site.release)
+    return site
+
+
+def refusals(site: Site, entry: str, **values: Any) -> list[str]:
+    """What an engine is told that has these values in its inventory."""
+    site.settings |= values
+    spec = {"entry": entry, "prefix": "dls_server_", "values": {f"dls_server_{k}": v for k, v in values.items()}}
+    return [str(problem) for problem in readiness_problems(spec, site.installation, {})]
+
+
+@pytest.fixture
+def without_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+
+
+def test_recipient_that_the_host_does_not_know_of_yet_is_refused_before_a_backup_is_made(installed: Site) -> None:
+    (told,) = refusals(installed, "backup", backup_recipient=AGE)
+    rule = "must be the one that this host encrypts to, none"
+    assert told.startswith(f"dls_server_backup_recipient: {rule}, got {AGE}\nHINT: run the install")
+
+
+def test_recipient_that_only_the_host_still_has_is_refused_too(installed: Site) -> None:
+    installed.configure(backup_recipient=AGE)
+    (told,) = refusals(installed, "backup", backup_recipient="")
+    assert f"must be the one that this host encrypts to, {AGE}, got none" in told
+
+
+@pytest.mark.usefixtures("without_tools")
+def test_host_that_cannot_encrypt_is_told_the_way_out(installed: Site) -> None:
+    installed.configure(backup_recipient=AGE)
+    (told,) = refusals(installed, "backup", backup_recipient=AGE)
+    assert told == (
+        "age: must be installed on this host, since the backup needs it, got none\n"
+        "HINT: install age, or take dls_server_backup_recipient out of the inventory and run the install playbook"
+    )
+
+
+@pytest.mark.usefixtures("without_tools")
+def test_recipient_without_its_program_and_place_that_is_not_there_are_told_together(installed: Site) -> None:
+    installed.settings |= {"backup_recipient": AGE, "backup_push": "/nowhere"}
+    assert [problem.what for problem in saving_problems(installed.installation)] == ["age", "/nowhere"]
+
+
+@pytest.mark.skipif(not shutil.which("gpg"), reason="gpg is not on this machine")
+def test_key_file_that_is_not_on_the_host_is_told(installed: Site) -> None:
+    installed.settings |= {"backup_recipient": "/etc/dls/backup.asc"}
+    (problem,) = saving_problems(installed.installation)
+    assert "dls_server_backup_recipient: must be a key on this host, got /etc/dls/backup.asc" in str(problem)
+
+
+def test_place_for_copies_is_asked_only_where_it_is_new(installed: Site, tmp_path: Path) -> None:
+    installed.configure(backup_push=str(tmp_path / "unmounted"))
+    assert list(saving_problems(installed.installation)) == []
+    installed.settings |= {"backup_push": str(tmp_path / "another")}
+    assert len(list(saving_problems(installed.installation))) == 1
