@@ -1,35 +1,34 @@
 """Run a deploy. The question comes as JSON on standard input, as `dlskit deploy` asks it."""
 
-from gevent import monkey
+import json
+import sys
 
-monkey.patch_all()  # before anything else is imported, as pyinfra needs it
-
-import json  # noqa: E402
-import signal  # noqa: E402
-import sys  # noqa: E402
-from typing import NoReturn  # noqa: E402
-
-import gevent  # noqa: E402
-
-from deploys.run import log, run  # noqa: E402
-from deploys.source import Source  # noqa: E402
-from dlsctl.problems import Problem  # noqa: E402
+from deploys.source import Source, views_of
+from dlsctl.problems import Problem
 
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C has ended
 
 
-def interrupt() -> NoReturn:
-    """End the run itself, and not whichever of its tasks is at work, which may take that for a lost connection."""
-    raise KeyboardInterrupt
+def main() -> int:
+    """Do what was asked; returns the exit code."""
+    question = json.load(sys.stdin)
+    deploy, dry, strict = (question.pop(name) for name in ("deploy", "dry", "strict"))
+    source = Source(**question, site=deploy == "site")
+    source.begin(views_of(deploy))
+
+    from gevent import monkey  # noqa: PLC0415
+
+    monkey.patch_all()  # before pyinfra is imported
+
+    from deploys.run import log, run, stop_on_signals  # noqa: PLC0415
+
+    log()
+    stop_on_signals()
+    return run(deploy, source, dry, strict)
 
 
-question = json.load(sys.stdin)
-deploy, dry, strict = (question.pop(name) for name in ("deploy", "dry", "strict"))
-log()
-for number in (signal.SIGINT, signal.SIGTERM):
-    gevent.signal_handler(number, interrupt)
 try:
-    sys.exit(run(deploy, Source(**question, site=deploy == "site"), dry, strict))
+    sys.exit(main())
 except Problem as problem:
     print(problem, file=sys.stderr)
     sys.exit(problem.code)

@@ -15,8 +15,7 @@ from pyinfra.api import DeployError, Host
 
 from deploys import looks
 from deploys.looks import Look, Wanted
-from deploys.remote import SOURCES
-from deploys.source import SERVER
+from deploys.source import SERVER, SOURCES
 from dlskit import pair, placing
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import gevent
 from gevent.event import AsyncResult
 from pyinfra import context
 from pyinfra.api import DeployError, Host
@@ -83,6 +85,17 @@ def look(host: Host, role: str, entry: str) -> Look:
             looks[key].set_exception(error)
     found: Look = looks[key].get()
     return found
+
+
+def begin(role: str, entry: str) -> None:
+    """Have the host in context looked at from now on: look() waits for it, and raises what went wrong."""
+    state, host = context.ctx_state.get(), context.ctx_host.get()
+
+    def run() -> None:
+        with context.ctx_state.use(state), context.ctx_host.use(host), suppress(Exception):
+            look(host, role, entry)
+
+    gevent.spawn(run)
 
 
 def look_now(host: Host, what: Wanted) -> Look:

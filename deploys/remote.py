@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from paramiko import SSHException
@@ -15,9 +14,7 @@ from pyinfra.api import DeployError, Host, StringCommand
 from pyinfra.api.arguments import auth_argument_meta
 
 from deploys import password
-
-ROOT = Path(__file__).resolve().parents[1]  # of the kit: roles, templates and src are beside this package
-SOURCES = ROOT / "src"
+from deploys.source import SOURCES
 
 
 @dataclass(frozen=True)

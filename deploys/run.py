@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import logging
+import signal
 import sys
 from collections.abc import Iterator
+from typing import NoReturn
 
 import gevent
 from pyinfra.api import Config, DeployError, Host, Inventory, State
@@ -23,22 +25,10 @@ import deploys
 from deploys.looks import NoPython
 from deploys.remote import Failed
 from deploys.server import install_python
-from deploys.source import PROXY, SERVER, Source
+from deploys.source import SERVER, Source, views_of
 from deploys.tell import complain
 from dlsctl.problems import EXIT_DIFFERS, EXIT_FAILED, EXIT_OK, EXIT_REFUSED, Refused
 
-# By deploy: the playbook that the role's specification knows, and whether the proxy is part of it.
-ENTRIES = {
-    "install": ("main", False),
-    "site": ("main", True),
-    "licenses": ("licenses", False),
-    "backup": ("backup", False),
-    "restore": ("restore", False),
-    "upgrade": ("upgrade", False),
-    "rollback": ("rollback", False),
-    "verify": ("verify", True),
-    "uninstall": ("uninstall", True),
-}
 INSTALLING = ("install", "site", "restore")  # the deploys that a host without anything may be for
 CHANGES, UNCHANGED, FAILED, UNREACHABLE, REFUSED = "changes", "unchanged", "failed", "unreachable", "refused"
 LEFT_ALONE = "left alone"
@@ -48,12 +38,12 @@ PATIENCE = 10  # seconds, for a host to be connected to
 def run(deploy: str, source: Source, dry: bool, strict: bool) -> int:
     """Look at every host, say what would change and, unless that is all, change it. Returns the exit code.
 
-    deploy: one of ENTRIES. dry: only say what would change. strict: change no host where one is refused or silent.
+    deploy: one of source.ENTRIES. dry: only say what would change. strict: change no host where one is refused or
+    silent.
     0: as wanted. 5: with `dry`, changes are pending. 1: a host failed or did not answer. 6: one was refused, where
     nothing was changed. Raises Refused or Problem before any host is reached.
     """
-    entry, has_proxy = ENTRIES[deploy]
-    hosts = source.linux_hosts([(SERVER, entry), *([(PROXY, entry)] if has_proxy else [])])
+    hosts = source.linux_hosts(views_of(deploy))
     state = State(Inventory((hosts, {})), Config(CONNECT_TIMEOUT=PATIENCE, FAIL_PERCENT=0 if strict else None))
     this = Run(state, deploy, source, dry, strict)
     try:
@@ -220,6 +210,18 @@ def differences(source: Source, name: str) -> Iterator[str]:
                     yield f"{path} on {name}: new, {len(new)} lines"
                     continue
                 yield from difflib.unified_diff(old, new, f"{path} on {name}", path, lineterm="")
+
+
+def stop_on_signals() -> None:
+    """Have Ctrl-C and SIGTERM end the run itself, and not whichever of its tasks is at work: it may take that for a
+    lost connection."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        gevent.signal_handler(number, interrupt)
+
+
+def interrupt() -> NoReturn:
+    """End the run."""
+    raise KeyboardInterrupt
 
 
 def log() -> None:

@@ -17,12 +17,12 @@ from pyinfra.operations import files, server
 from deploys import judge, looks, remote
 from deploys.looks import Look
 from deploys.remote import Failed
-from deploys.source import SERVER
+from deploys.source import ROOT, SERVER
 from deploys.steps import Steps
 from deploys.tell import say
 from dlsctl.problems import Refused
 
-FAMILIES = remote.ROOT / "roles/dls_server/vars"
+FAMILIES = ROOT / "roles/dls_server/vars"
 PLAYBOOKS_ONLY = ("dls_server_backup_fetch_dir", "dls_server_restore_upload", "dls_server_restore_key")
 BUSY, BLOCKED = 7, 8  # exit codes of dlsctl: another one is at work; only a person can decide
 

@@ -5,6 +5,7 @@ Ansible is imported by a child process only (dlskit.role_reader): what it patche
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -15,13 +16,26 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
-from deploys.remote import ROOT, SOURCES
 from dlsctl.problems import Refused
 from dlskit.inventory import require, unreadable
 
+ROOT = Path(__file__).resolve().parents[1]  # of the kit: roles, templates and src are beside this package
+SOURCES = ROOT / "src"
 SERVER, PROXY = "dls_server", "dls_proxy"
+# By deploy: the playbook that the role's specification knows, and whether the proxy is part of it.
+ENTRIES = {
+    "install": ("main", False),
+    "site": ("main", True),
+    "licenses": ("licenses", False),
+    "backup": ("backup", False),
+    "restore": ("restore", False),
+    "upgrade": ("upgrade", False),
+    "rollback": ("rollback", False),
+    "verify": ("verify", True),
+    "uninstall": ("uninstall", True),
+}
 # Of each role: the variables that a deploy takes from it.
 NAMES = {
     SERVER: (
@@ -52,6 +66,50 @@ SSH_FLAGS = {"J": "ProxyJump", "i": "IdentityFile", "l": "User", "p": "Port"}  #
 NOT_FOR_PARAMIKO = ("control", "serveralive", "batchmode", "tcpkeepalive", "preferredauthentications")
 
 
+def views_of(deploy: str) -> list[tuple[str, str]]:
+    """The roles and playbooks whose values a deploy takes."""
+    entry, has_proxy = ENTRIES[deploy]
+    return [(SERVER, entry), *([(PROXY, entry)] if has_proxy else [])]
+
+
+class Reading:
+    """A child process that reads an inventory. Raises Refused where there is none."""
+
+    def __init__(self, source: Source, asked: Mapping[str, Any]) -> None:
+        require(source.inventory)
+        self.inventory, self.asked = source.inventory, asked
+        question = {
+            "inventory": source.inventory,
+            "limit": source.limit,
+            "extra": list(source.extra),
+            "vault_password_file": source.vault_password_file,
+            "ask_vault": source.ask_vault,
+            "kit": str(ROOT),
+            "views": asked,
+        }
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - goes with this object
+        self.child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "dlskit.role_reader"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env={**os.environ, "PYTHONPATH": str(SOURCES), "ANSIBLE_LOCALHOST_WARNING": "false"},
+            text=True,
+        )
+        with contextlib.suppress(BrokenPipeError), cast(IO[str], self.child.stdin) as pipe:
+            pipe.write(json.dumps(question))
+
+    def answer(self) -> dict[str, Any]:
+        """What dlskit.role_reader answers. Raises Refused or Problem for what it cannot read."""
+        with cast(IO[str], self.child.stdout) as pipe:
+            said = pipe.read()
+        if self.child.wait():
+            self.errors.seek(0)
+            raise unreadable(self.inventory, self.errors.read())
+        found: dict[str, Any] = json.loads(said)
+        return found
+
+
 @dataclass
 class Source:
     """An inventory, and what is asked of it.
@@ -72,6 +130,7 @@ class Source:
     plans: dict[str, list[str]] = field(default_factory=dict, repr=False)
     _views: dict[tuple[str, str], dict[str, list[Any]]] = field(default_factory=dict, repr=False)
     _files: list[Any] = field(default_factory=list, repr=False)
+    _reading: Reading | None = field(default=None, repr=False)
 
     def anew(self) -> Source:
         """The same inventory, of which nothing is known yet."""
@@ -85,8 +144,24 @@ class Source:
 
     def read(self, views: Iterable[tuple[str, str]]) -> dict[str, Any]:
         """What dlskit.role_reader answers, whose views are kept. Raises Refused or Problem for what it cannot read."""
-        require(self.inventory)
-        asked = {
+        asked = self._asked(views)
+        run = self._reading if self._reading and self._reading.asked == asked else Reading(self, asked)
+        self._reading = None
+        answer = run.answer()
+        for name in asked:
+            role, entry = name.split()
+            self._views[role, entry] = {
+                host: found["views"][name] for host, found in answer["hosts"].items() if "views" in found
+            }
+        return answer
+
+    def begin(self, views: Iterable[tuple[str, str]]) -> None:
+        """Have the inventory read from now on: the next read() of the same views takes the answer."""
+        self._reading = Reading(self, self._asked(views))
+
+    def _asked(self, views: Iterable[tuple[str, str]]) -> dict[str, Any]:
+        """What the reader is asked about roles and playbooks, by name."""
+        return {
             f"{role} {entry}": {
                 "role": role,
                 "names": NAMES[role],
@@ -95,32 +170,6 @@ class Source:
             }
             for role, entry in views
         }
-        question = {
-            "inventory": self.inventory,
-            "limit": self.limit,
-            "extra": list(self.extra),
-            "vault_password_file": self.vault_password_file,
-            "ask_vault": self.ask_vault,
-            "kit": str(ROOT),
-            "views": asked,
-        }
-        run = subprocess.run(
-            [sys.executable, "-P", "-m", "dlskit.role_reader"],
-            input=json.dumps(question),
-            env={**os.environ, "PYTHONPATH": str(SOURCES), "ANSIBLE_LOCALHOST_WARNING": "false"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if run.returncode:
-            raise unreadable(self.inventory, run.stderr)
-        answer: dict[str, Any] = json.loads(run.stdout)
-        for name in asked:
-            role, entry = name.split()
-            self._views[role, entry] = {
-                host: found["views"][name] for host, found in answer["hosts"].items() if "views" in found
-            }
-        return answer
 
     def linux_hosts(self, views: Iterable[tuple[str, str]] = ()) -> list[tuple[str, dict[str, Any]]]:
         """Names and data of the hosts, as pyinfra's inventories have them; says which hosts are left out.

@@ -28,6 +28,8 @@ def site() -> None:
     host = context.host
     looks.source_of(host).site = True
     has_proxy = proxy.is_wanted(looks.wanted(host, PROXY, "main"))
+    if has_proxy:
+        looks.begin(PROXY, "main")
     seen = server.checked("main")
     proxied = proxy.checked("main") if has_proxy else None
     # A server whose portal has no password must not start behind a proxy that is open.

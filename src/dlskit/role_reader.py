@@ -14,8 +14,9 @@ of the inventory that cannot be made out here, for example because it takes fact
 from __future__ import annotations
 
 import json
+import multiprocessing
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ansible import context
 from ansible.inventory.host import Host
 from ansible.inventory.manager import split_host_pattern
 from ansible.module_utils.common.collections import ImmutableDict
+from ansible.plugins.loader import lookup_loader
 from ansible.template import trust_as_template
 from ansible.vars.hostvars import HostVars
 
@@ -30,6 +32,7 @@ from dlskit.inventory_reader import Inventory
 
 BECOME = ("ansible_become", "ansible_become_user", "ansible_become_method", "ansible_become_password",
           "ansible_become_pass")  # fmt: skip
+FAILED = "failed: "  # begins what is no JSON
 # Variables of a role that are the same for every host: made out once.
 SHARED = ("kit", "piped", "lines", "spec", "proxy_spec", "server_spec", "own", "known", "secrets", "families",
           "documented_versions")  # fmt: skip
@@ -49,6 +52,7 @@ class Reader:
         self.inventory.hosts.subset(self.limit or None)
         self.hosts: list[Host] = self.inventory.hosts.get_hosts("dls")
         self.hostvars = HostVars(self.inventory.hosts, self.inventory.variables, self.inventory.loader)
+        self.files: dict[Path, dict[str, Any]] = {}
         self.roles: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {}
 
     def answer(self) -> dict[str, Any]:
@@ -61,19 +65,42 @@ class Reader:
                 **self.inventory.connection(host, values, problems),
                 "become": self.inventory.resolve([name for name in BECOME if name in values], values, problems),
             }
-            if self.view(values, {"role": "dls_server", "names": ["__dls_server_platform"]}) == ["windows"]:
+            if self.is_windows(values):
                 windows.append(host.name)
                 continue
             self.inventory.resolve([name for name in values if name.startswith("dls_")], values, problems)
             if problems:
                 unresolved[host.name] = problems
             else:
-                found["views"] = {name: self.view(values, view) for name, view in self.views.items()}
+                found["views"] = {}
             hosts[host.name] = found
+        asked = [(name, view) for name, found in hosts.items() if "views" in found for view in self.views]
+        for (name, view), values in zip(asked, self.spread(asked), strict=True):
+            hosts[name]["views"][view] = values
         self.inventory.hosts.subset(None)
         limits = [name for name in split_host_pattern(self.limit) if name and name[0] not in "!&"]
         unmatched = [name for name in limits if not self.inventory.hosts.get_hosts(name)]
         return {"hosts": hosts, "windows": windows, "unresolved": unresolved, "unmatched": unmatched}
+
+    def spread(self, asked: Sequence[tuple[str, str]]) -> list[Any]:
+        """What views of hosts come to, spread over the processors: it is for them that one waits."""
+        if len(asked) < 2:
+            return [self.view_of(*one) for one in asked]
+        with multiprocessing.get_context("fork").Pool(initializer=take, initargs=(self,)) as pool:
+            texts = pool.map(view_of_taken, asked, chunksize=1)
+        for failure in (text.removeprefix(FAILED) for text in texts if text.startswith(FAILED)):
+            raise ValueError(failure)
+        return [json.loads(text) for text in texts]
+
+    def view_of(self, host: str, view: str) -> list[Any]:
+        """What a view of a host comes to."""
+        values = self.inventory.variables.get_vars(host=self.inventory.hosts.get_host(host))
+        return self.view(values, self.views[view])
+
+    def is_windows(self, values: Mapping[str, Any]) -> bool:
+        """Whether a host is one of Windows."""
+        own = self._load(self.kit / "roles/dls_server/vars/main.yml")
+        return bool(self.inventory.template(own["__dls_server_platform"], {**values, **own}) == "windows")
 
     def view(self, values: Mapping[str, Any], view: Mapping[str, Any]) -> list[Any]:
         """What the variables of a view come to, in the order of its names."""
@@ -104,11 +131,36 @@ class Reader:
         return self.roles[name]
 
     def _load(self, file: Path) -> dict[str, Any]:
-        return self.inventory.loader.load_from_file(str(file), trusted_as_template=True) if file.exists() else {}
+        if file not in self.files:
+            there = file.exists()
+            self.files[file] = (
+                self.inventory.loader.load_from_file(str(file), trusted_as_template=True) if there else {}
+            )
+        return self.files[file]
+
+
+_taken: list[Reader] = []  # in a copy of the process
+
+
+def take(reader: Reader) -> None:
+    """Keep the reader that the process was copied with."""
+    _taken.append(reader)
+
+
+def view_of_taken(asked: tuple[str, str]) -> str:
+    """What Reader.view_of() returns, as JSON, for Ansible's own kinds of text need not travel; or why there is none."""
+    (reader,) = _taken
+    try:
+        return json.dumps(reader.view_of(*asked), default=str)
+    except Exception as error:
+        return FAILED + str(error)
 
 
 def main() -> None:
     """Answer the question on standard input."""
+    lookup = lookup_loader.get("template", class_only=True)
+    # It copies every variable, to the last part, for each file; nothing here changes one.
+    setattr(sys.modules[lookup.__module__], "deepcopy", dict)  # noqa: B010 - another module's name
     print(json.dumps(Reader(json.load(sys.stdin)).answer(), default=str))
 
 

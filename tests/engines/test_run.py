@@ -17,8 +17,8 @@ from pyinfra.api import Config, Inventory, State
 
 import deploys
 from deploys.remote import Lost
-from deploys.run import ENTRIES, Run
-from deploys.source import Source
+from deploys.run import Run
+from deploys.source import ENTRIES, Source
 from dlskit.commands.deploy import DEPLOYS
 from tests.checkout.paths import ROOT
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deploys.source import SERVER, Source, become, ssh_options
+from deploys.source import NAMES, PROXY, SERVER, Source, become, ssh_options
 from dlsctl.problems import Problem, Refused
 from tests.checkout.paths import ROOT
 
@@ -202,3 +202,24 @@ def test_extra_variables_are_templates_as_on_the_command_line_of_ansible(tmp_pat
     found = source(tmp_path, {"dls1": {}}, extra=extra)
     values = found.view(SERVER, "main")["dls1"][0]["values"]
     assert (values["dls_server_home"], values["dls_server_user"]) == ("/srv/dls1", "own")
+
+
+def test_views_that_are_made_out_side_by_side_are_each_hosts_own(tmp_path: Path) -> None:
+    hosts = {f"dls{number}": {"dls_server_port": 48080 + number} for number in range(6)}
+    there = source(tmp_path, hosts)
+    there.begin([(SERVER, "main"), (PROXY, "main")])
+    there.linux_hosts([(SERVER, "main"), (PROXY, "main")])
+    requests = {host: values[0]["values"] for host, values in there.view(SERVER, "main").items()}
+    assert {host: int(values["dls_server_port"]) for host, values in requests.items()} == {
+        host: variables["dls_server_port"] for host, variables in hosts.items()
+    }
+    assert there.view(PROXY, "main").keys() == hosts.keys()
+
+
+@pytest.mark.parametrize("hosts", [1, 3])
+def test_view_that_cannot_be_made_out_is_told_however_many_hosts_there_are(
+    tmp_path: Path, hosts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(NAMES, SERVER, ("__no_such_variable",))
+    with pytest.raises(Problem, match="must be readable for Ansible, got .*__no_such_variable"):
+        source(tmp_path, {f"dls{number}": {} for number in range(hosts)}).linux_hosts([(SERVER, "main")])
