@@ -36,7 +36,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     for name in ("refusals", "lifecycle", "winlife"):
         if collection_path.name == name and not any(name in argument for argument in config.args):
             return True
-    for name in ("faults/test_lab", "engines/test_parity"):  # steps of their own of ./dls test
+    for name in ("faults/test_lab", "engines/test_parity", "airgap/test_site"):  # steps of their own of ./dls test
         if str(collection_path.with_suffix("")).endswith(name) and not any(name in word for word in config.args):
             return True
     return None

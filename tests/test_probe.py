@@ -241,7 +241,7 @@ def test_certificate_is_judged_as_browsers_do_and_the_rest_is_looked_at_anyhow(
     try:
         cadata = authority.pem if trusted else None
         url = f"https://127.0.0.1:{server.server_port}/dls/"
-        found = verdicts(url, trust=lambda: ssl.create_default_context(cadata=cadata))
+        found = verdicts(url, trust=lambda: http.as_browsers(cadata=cadata))
     finally:
         server.shutdown()
         server.server_close()

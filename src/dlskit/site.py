@@ -58,5 +58,11 @@ def brought(bundle: Path, kind: str) -> dict[str, str]:
             "dls_server_archive_checksum": f"sha256:{entry['sha256']}",
         }
     if kind != "windows" and (bundle / "repositories").is_dir():
-        values["dls_server_package_repositories"] = str(bundle / "repositories")
+        values["dls_server_package_repositories"] = str(in_use(bundle) / "repositories")
     return values
+
+
+def in_use(bundle: Path) -> Path:
+    """The path of a bundle that leads to the next one when that is installed; its own where it is not in use."""
+    current = bundle.parent.with_name("current")
+    return current / bundle.name if current.resolve() == bundle.parent.resolve() else bundle

@@ -179,5 +179,5 @@ def test_a_site_of_an_installed_bundle_names_its_archive_and_its_packages(
     assert found["dls_server_version"] == "2.4.11"
     assert found["dls_server_archive"] == str(current / "archives/dynamsoft_dls-linux_x64-v2.4.11.tar.gz")
     assert found["dls_server_archive_checksum"].startswith("sha256:")
-    assert found["dls_server_package_repositories"] == str(current / "repositories")
+    assert found["dls_server_package_repositories"] == str(tmp_path / "into/current/bundle/repositories")
     assert json.loads((current / "manifest.json").read_text())["name"] == "first"

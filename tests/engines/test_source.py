@@ -221,5 +221,5 @@ def test_view_that_cannot_be_made_out_is_told_however_many_hosts_there_are(
     tmp_path: Path, hosts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(NAMES, SERVER, ("__no_such_variable",))
-    with pytest.raises(Problem, match="must be readable for Ansible, got .*__no_such_variable"):
+    with pytest.raises(Problem, match=r"must be readable for Ansible, got .*__no_such_variable"):
         source(tmp_path, {f"dls{number}": {} for number in range(hosts)}).linux_hosts([(SERVER, "main")])

@@ -16,7 +16,7 @@ from dlsctl.problems import Problem, Refused
 from tests.lab.paths import CACHE
 
 # Debian's packages with a program of each: the engine, what makes images, servers that configurations are tried in, the
-# browser that `dlskit portal` drives, and what signatures are exchanged with.
+# browser that `dlskit portal` drives, what signatures are exchanged with, and what indexes RPMs for bundles.
 PACKAGES = {
     "docker.io": "dockerd",
     "mmdebstrap": "mmdebstrap",
@@ -28,6 +28,7 @@ PACKAGES = {
     "chromium": "chromium",
     "minisign": "minisign",
     "age": "age",
+    "createrepo-c": "createrepo_c",
     "gcc-mingw-w64-x86-64": "x86_64-w64-mingw32-gcc",
     "wine": "wine",
     "wine64": "wineserver",

@@ -77,12 +77,12 @@ def probe(main_url: str, standby_url: str | None, as_json: bool, **options: Any)
 
 def trusting(file: str | None) -> Callable[[], ssl.SSLContext]:
     """What makes the TLS context that checks certificates: by the authorities in a file, or by the system's."""
-    import ssl  # noqa: PLC0415
     from pathlib import Path  # noqa: PLC0415
 
     from dlsctl.problems import Refused, words_of  # noqa: PLC0415
+    from dlskit.probe.http import as_browsers  # noqa: PLC0415
 
-    make = partial(ssl.create_default_context, cafile=file)
+    make = partial(as_browsers, cafile=file)
     if file:
         rule, hint = "must be a file with certificates in PEM", "give the certificate of your own authority"
         if not Path(file).is_file():  # opening a named pipe would wait for ever

@@ -12,7 +12,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dlsctl.host import deadline
 from dlsctl.pair import STANDBY_REFUSES, error_code, handshake, url_parts
@@ -38,6 +38,17 @@ class Finding:
     text: str
 
 
+def as_browsers(**authorities: Any) -> ssl.SSLContext:
+    """The TLS context that takes what browsers take; `authorities` as of ssl.create_default_context.
+
+    Python 3.13 by itself also refuses what a standard recommends and authorities of companies often leave out, such as
+    the identifier of their key.
+    """
+    context = ssl.create_default_context(**authorities)
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
+
+
 @dataclass(frozen=True)
 class Settings:
     """How to look. Times in seconds, but warn_days.
@@ -47,7 +58,7 @@ class Settings:
     proxy may reach.
     """
 
-    trust: Callable[[], ssl.SSLContext] = ssl.create_default_context
+    trust: Callable[[], ssl.SSLContext] = as_browsers
     timeout: float = 15
     warn_days: int = 30
     origin: str = "https://app.example"
