@@ -18,6 +18,7 @@ from dlskit.bundle.content import Content, Source
 from dlskit.bundle.spec import Mirror, Target
 from dlskit.cli import main
 from tests.bundle import samples
+from tests.galaxy import tools as outside
 
 ARCHIVE = b"an archive of the vendor"
 SPEC = """
@@ -142,6 +143,20 @@ def test_the_bill_of_materials_names_each_package_once() -> None:
     assert not {"serialNumber", "timestamp"} & {*document, *document["metadata"]}
     found = [(one["name"], one["version"], "hashes" in one) for one in document["components"]]
     assert found == [("nginx", "1:2", True), ("nssm", "", True), ("a-b", "1.0", False)]
+
+
+@pytest.mark.slow
+def test_the_bill_of_materials_is_one_for_others_too(tmp_path: Path) -> None:
+    origins = ["pkg:pypi/a-b@1.0", "pkg:deb/debian/nginx@1%3A2?arch=amd64", "pkg:generic/nssm?checksum=sha256:44"]
+    entries = [{"path": origin, "size": 1, "sha256": 64 * "0", "origin": origin} for origin in origins]
+    (tmp_path / sbom.NAME).write_bytes(sbom.render("sample", entries))
+    check = (
+        "from cyclonedx.schema import SchemaVersion as Version\n"
+        "from cyclonedx.validation.json import JsonStrictValidator\n"
+        f"error = JsonStrictValidator(Version.V1_6).validate_str(open({sbom.NAME!r}).read())\n"
+        "assert error is None, error\n"
+    )
+    outside.run("python", "-c", check, cwd=tmp_path)
 
 
 def test_wheels_are_chosen_for_the_python_and_machine_of_the_node() -> None:
