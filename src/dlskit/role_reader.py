@@ -13,6 +13,7 @@ of the inventory that cannot be made out here, for example because it takes fact
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import sys
@@ -158,6 +159,7 @@ def view_of_taken(asked: tuple[str, str]) -> str:
 
 def main() -> None:
     """Answer the question on standard input."""
+    gc.disable()  # for a second of life
     lookup = lookup_loader.get("template", class_only=True)
     # It copies every variable, to the last part, for each file; nothing here changes one.
     setattr(sys.modules[lookup.__module__], "deepcopy", dict)  # noqa: B010 - another module's name
