@@ -15,10 +15,13 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ansible import context
 from ansible.inventory.host import Host
@@ -32,6 +35,7 @@ from dlskit.inventory_reader import Inventory
 
 BECOME = ("ansible_become", "ansible_become_user", "ansible_become_method", "ansible_become_password",
           "ansible_become_pass")  # fmt: skip
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 FAILED = "failed: "  # begins what is no JSON
 # Variables of a role that are the same for every host: made out once.
 SHARED = ("kit", "piped", "lines", "spec", "proxy_spec", "server_spec", "own", "known", "secrets", "families",
@@ -86,8 +90,10 @@ class Reader:
         """What views of hosts come to, spread over the processors: it is for them that one waits."""
         if len(asked) < 2:
             return [self.view_of(*one) for one in asked]
-        with multiprocessing.get_context("fork").Pool(initializer=take, initargs=(self,)) as pool:
-            texts = pool.map(view_of_taken, asked, chunksize=1)
+        copies = min(len(asked), os.cpu_count() or 1)
+        fork = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(copies, fork, initializer=take, initargs=(self,)) as pool:
+            texts = list(pool.map(view_of_taken, asked))
         for failure in (text.removeprefix(FAILED) for text in texts if text.startswith(FAILED)):
             raise ValueError(failure)
         return [json.loads(text) for text in texts]
@@ -143,7 +149,9 @@ _taken: list[Reader] = []  # in a copy of the process
 
 
 def take(reader: Reader) -> None:
-    """Keep the reader that the process was copied with."""
+    """Keep the reader that the process was copied with, which says when there is nothing more to do."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _taken.append(reader)
 
 
@@ -156,8 +164,17 @@ def view_of_taken(asked: tuple[str, str]) -> str:
         return FAILED + str(error)
 
 
+def interrupt(*_: object) -> NoReturn:
+    """End the process; a second signal must not disturb that."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Answer the question on standard input."""
+    for number in SIGNALS:
+        signal.signal(number, interrupt)  # SIGTERM, too: a terminal shows again what is typed
     lookup = lookup_loader.get("template", class_only=True)
     # It copies every variable, to the last part, for each file; nothing here changes one.
     setattr(sys.modules[lookup.__module__], "deepcopy", dict)  # noqa: B010 - another module's name

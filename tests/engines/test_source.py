@@ -1,9 +1,12 @@
 """What an Ansible inventory says of connections, as pyinfra takes it."""
 
 import json
+import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +226,31 @@ def test_view_that_cannot_be_made_out_is_told_however_many_hosts_there_are(
     monkeypatch.setitem(NAMES, SERVER, ("__no_such_variable",))
     with pytest.raises(Problem, match=r"must be readable for Ansible, got .*__no_such_variable"):
         source(tmp_path, {f"dls{number}": {} for number in range(hosts)}).linux_hosts([(SERVER, "main")])
+
+
+def test_copy_of_the_reader_that_is_killed_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    """As by the kernel, where memory is short."""
+    there = source(tmp_path, {f"dls{number}": {} for number in range(4)})
+    there.begin([(SERVER, "main")])
+    assert there._reading
+    reader = there._reading.child.pid
+    while not (copies := Path(f"/proc/{reader}/task/{reader}/children").read_text().split()):
+        time.sleep(0.01)
+    os.kill(int(copies[0]), signal.SIGKILL)
+    signal.alarm(60)
+    with pytest.raises(Problem, match=r"must be readable for Ansible, got .*terminated abruptly"):
+        there.linux_hosts([(SERVER, "main")])
+    signal.alarm(0)
+
+
+def test_file_of_the_inventory_that_cannot_be_read_is_told_where_others_can(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    there = source(folder, {"dls1": {}})
+    (folder / "more.yml").write_text("dls: [")
+    Source(str(folder)).linux_hosts()
+    assert f"Unable to parse {folder / 'more.yml'} as an inventory source" in capsys.readouterr().err
+    there.linux_hosts()
+    assert not capsys.readouterr().err
