@@ -1,6 +1,7 @@
 """A bundle becomes the kit of a control node: whole, in order, or not at all."""
 
 import ensurepip
+import errno
 import json
 import os
 import re
@@ -128,6 +129,33 @@ def test_a_folder_that_no_program_can_be_run_from_is_refused(tmp_path: Path, key
     with pytest.raises(verify.Problem, match="must be one line"):
         install.install(bundle(tmp_path, "first"), str(key), str(tmp_path / "in\nto"))
     assert not (tmp_path / "in\nto").exists()
+
+
+@pytest.mark.parametrize("gone", ["python", "dlskit"])
+def test_a_second_run_makes_an_environment_anew_whose_python_is_gone(
+    tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    """As after an upgrade of the distribution; or the run before was cut off meanwhile."""
+    made, into, runs = bundle(tmp_path, "first"), str(tmp_path / "into"), []
+
+    def environment(folder: str) -> None:
+        runs.append(folder)
+        programs = Path(folder, "venv/bin")
+        programs.mkdir(parents=True)
+        (programs / "python").symlink_to(sys.executable)
+        (programs / "dlskit").write_text(f"#!{programs}/python\n")
+        (programs / "dlskit").chmod(0o755)
+
+    monkeypatch.setattr(install, "make_environment", environment)
+    for _ in range(2):
+        install.install(made, str(key), into)
+    own = tmp_path / "into/first/kit/mine"
+    own.touch()
+    assert len(runs) == 1
+    (tmp_path / "into/first/venv/bin" / gone).unlink()
+    install.install(made, str(key), into)
+    assert len(runs) == 2
+    assert own.exists()
 
 
 def test_of_two_runs_at_once_one_is_refused(tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,6 +300,17 @@ def test_a_site_that_is_there_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     done = CliRunner().invoke(main, ["init", str(tmp_path / "site")])
     assert (done.exit_code, "must not be there yet" in done.output) == (verify.EXIT_REFUSED, True)
+
+
+def test_a_site_that_could_not_be_made_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(site, "brought", lambda *_: {"dls_server_version": "1"})
+    monkeypatch.setattr(site, "pin_into", full)
+    with pytest.raises(OSError, match="No space left"):
+        site.make(tmp_path / "site", "single", tmp_path)
+    assert not (tmp_path / "site").exists()
 
 
 def test_a_site_of_an_installed_bundle_names_its_archive_and_its_packages(

@@ -62,7 +62,8 @@ def install(bundle: str, key_path: str, into: str, progress: Optional[verify.Pro
     check_place(manifest["name"], bundle, into)
     check_order(manifest, installed(into))
     folder = os.path.join(os.path.abspath(into), manifest["name"])
-    if is_complete(folder, bundle):
+    complete = is_complete(folder, bundle)
+    if complete and runs(folder):
         point_to(into, manifest["name"])
         return folder
     umask = os.umask(0o077)
@@ -73,18 +74,40 @@ def install(bundle: str, key_path: str, into: str, progress: Optional[verify.Pro
         check_room(manifest, into)
         handle = os.open(into, os.O_RDONLY)
         lock(handle, into)
-        make_folder(folder)
-        copy(bundle, os.path.join(folder, "bundle"), manifest)
-        make_kit(folder)
-        make_environment(folder)
-        shutil.copyfile(os.path.join(bundle, verify.MANIFEST), os.path.join(folder, COMPLETE))
-        os.unlink(os.path.join(folder, UNFINISHED))
+        if complete:  # but for its Python, which is not the one that it was: after an upgrade of the system
+            shutil.rmtree(os.path.join(folder, "venv"), ignore_errors=True)
+            make_environment(folder)
+        else:
+            make_all(bundle, folder, manifest)
         point_to(into, manifest["name"])
     finally:
         os.umask(umask)
         if handle is not None:
             os.close(handle)
     return folder
+
+
+def make_all(bundle: str, folder: str, manifest: Dict[str, Any]) -> None:
+    """Make a bundle's folder, to its end."""
+    make_folder(folder)
+    copy(bundle, os.path.join(folder, "bundle"), manifest)
+    make_kit(folder)
+    make_environment(folder)
+    shutil.copyfile(os.path.join(bundle, verify.MANIFEST), os.path.join(folder, COMPLETE))
+    os.unlink(os.path.join(folder, UNFINISHED))
+
+
+def runs(folder: str) -> bool:
+    """Whether the program of an installed bundle runs: it is what is made last."""
+    program = os.path.join(folder, "venv", "bin", "dlskit")
+    quiet = subprocess.DEVNULL
+    try:
+        done = subprocess.run(
+            [program, "--version"], env=environment(), stdin=quiet, stdout=quiet, stderr=quiet, check=False
+        )
+    except OSError:
+        return False
+    return done.returncode == 0
 
 
 def check_place(name: str, bundle: str, into: str) -> None:
@@ -227,12 +250,17 @@ def make_environment(folder: str) -> None:
     os.chmod(launcher, 0o755)  # noqa: S103 - a program
 
 
+def environment() -> Dict[str, str]:
+    """The environment without the user's settings for pip and Python."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))}
+    return {**kept, "PIP_CONFIG_FILE": os.devnull}
+
+
 def run(name: str, command: List[str]) -> None:
     """Run a program to its end, with nothing of the user's settings for pip; raises Problem where it fails."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))}
     done = subprocess.run(
         command,
-        env={**environment, "PIP_CONFIG_FILE": os.devnull},
+        env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
