@@ -164,9 +164,11 @@ class Source:
         """What dlskit.role_reader answers, whose views are kept. Raises Refused or Problem for what it cannot read."""
         asked = self._asked(views)
         run = self._reading if self._reading and self._reading.asked == asked else Reading(self, asked)
-        self._reading = run
-        answer = run.answer()
         self._reading = None
+        try:
+            answer = run.answer()
+        finally:
+            run.stop()
         for name in asked:
             role, entry = name.split()
             self._views[role, entry] = {
