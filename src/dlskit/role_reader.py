@@ -7,7 +7,7 @@ Run as a child of who asks. The question comes as JSON on standard input: `inven
 
 The answer goes as JSON to a pipe, as it may hold secrets: `hosts`, and of each `connection`, `ssh`, `become` and
 `views`; `windows`, the hosts that are left out for what they are; `unresolved`, by host the reason for each variable
-of the inventory that cannot be made out here, for example because it takes facts: such a host has no views;
+of the inventory that cannot be made out here, for example because it takes facts: then no host has views;
 `unmatched`, the parts of the limit that name no host.
 """
 
@@ -75,12 +75,10 @@ class Reader:
             self.inventory.resolve([name for name in values if name.startswith("dls_")], values, problems)
             if problems:
                 unresolved[host.name] = problems
-            else:
-                found["views"] = {}
             hosts[host.name] = found
-        asked = [(name, view) for name, found in hosts.items() if "views" in found for view in self.views]
+        asked = [] if unresolved else [(name, view) for name in hosts for view in self.views]
         for (name, view), values in zip(asked, self.spread(asked), strict=True):
-            hosts[name]["views"][view] = values
+            hosts[name].setdefault("views", {})[view] = values
         self.inventory.hosts.subset(None)
         limits = [name for name in split_host_pattern(self.limit) if name and name[0] not in "!&"]
         unmatched = [name for name in limits if not self.inventory.hosts.get_hosts(name)]

@@ -228,6 +228,15 @@ def test_view_that_cannot_be_made_out_is_told_however_many_hosts_there_are(
         source(tmp_path, {f"dls{number}": {} for number in range(hosts)}).linux_hosts([(SERVER, "main")])
 
 
+def test_no_host_is_made_out_where_a_variable_of_one_cannot(tmp_path: Path) -> None:
+    """The deploy is refused: with fifty hosts, that took half a minute."""
+    there = source(tmp_path, {"dls1": {}, "dls2": {"dls_server_port": "{{ nowhere }}"}})
+    answer = there.read([(SERVER, "main")])
+    assert list(answer["unresolved"]) == ["dls2"]
+    assert [name for name, found in answer["hosts"].items() if "views" in found] == []
+
+
+@pytest.mark.timeout(60)
 def test_copy_of_the_reader_that_is_killed_is_told_and_not_waited_for(tmp_path: Path) -> None:
     """As by the kernel, where memory is short."""
     there = source(tmp_path, {f"dls{number}": {} for number in range(4)})
