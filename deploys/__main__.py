@@ -1,6 +1,7 @@
 """Run a deploy. The question comes as JSON on standard input, as `dlskit deploy` asks it."""
 
 import json
+import signal
 import sys
 
 from deploys.source import Source, views_of
@@ -11,20 +12,24 @@ INTERRUPTED = 130  # the exit code of a program that Ctrl-C has ended
 
 def main() -> int:
     """Do what was asked; returns the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     question = json.load(sys.stdin)
     deploy, dry, strict = (question.pop(name) for name in ("deploy", "dry", "strict"))
     source = Source(**question, site=deploy == "site")
-    source.begin(views_of(deploy))
+    try:
+        source.begin(views_of(deploy))
 
-    from gevent import monkey  # noqa: PLC0415
+        from gevent import monkey  # noqa: PLC0415
 
-    monkey.patch_all()  # before pyinfra is imported
+        monkey.patch_all()  # before pyinfra is imported
 
-    from deploys.run import log, run, stop_on_signals  # noqa: PLC0415
+        from deploys.run import log, run, stop_on_signals  # noqa: PLC0415
 
-    log()
-    stop_on_signals()
-    return run(deploy, source, dry, strict)
+        log()
+        stop_on_signals()
+        return run(deploy, source, dry, strict)
+    finally:
+        source.stop()
 
 
 try:

@@ -215,6 +215,8 @@ def differences(source: Source, name: str) -> Iterator[str]:
 def stop_on_signals() -> None:
     """Have Ctrl-C and SIGTERM end the run itself, and not whichever of its tasks is at work: it may take that for a
     lost connection."""
+    hub = gevent.get_hub()
+    hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)  # it is told in one line, without a traceback
     for number in (signal.SIGINT, signal.SIGTERM):
         gevent.signal_handler(number, interrupt)
 

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import select
 import shlex
 import subprocess
 import sys
@@ -62,6 +63,8 @@ NAMES = {
 NOT_YET = {"__dls_server_preflight": {"stdout": "{}"}}
 CONNECTORS = {"ssh": "", "smart": "", "local": "@local", "docker": "@docker/{host}", "podman": "@podman/{host}"}
 SSH_FLAGS = {"J": "ProxyJump", "i": "IdentityFile", "l": "User", "p": "Port"}  # of ssh, beside -o
+IGNORED = re.compile(r"\[WARNING\]: Unable to parse ")  # begins what Ansible says of a file that it goes on without
+PIECE = 1 << 16  # bytes read at once
 # What has no meaning for one connection that stays open until the run ends.
 NOT_FOR_PARAMIKO = ("control", "serveralive", "batchmode", "tcpkeepalive", "preferredauthentications")
 
@@ -101,13 +104,28 @@ class Reading:
 
     def answer(self) -> dict[str, Any]:
         """What dlskit.role_reader answers. Raises Refused or Problem for what it cannot read."""
-        with cast(IO[str], self.child.stdout) as pipe:
-            said = pipe.read()
-        if self.child.wait():
-            self.errors.seek(0)
-            raise unreadable(self.inventory, self.errors.read())
+        said = b"".join(self._pieces())
+        failed = self.child.wait()
+        self.errors.seek(0)
+        errors = self.errors.read()
+        if failed:
+            raise unreadable(self.inventory, errors)
+        for line in filter(IGNORED.match, errors.splitlines()):
+            print(line, file=sys.stderr)
         found: dict[str, Any] = json.loads(said)
         return found
+
+    def _pieces(self) -> Iterator[bytes]:
+        """The answer. Other tasks of pyinfra's loop, and signals, go on meanwhile: for select() it puts its own."""
+        with cast(IO[str], self.child.stdout) as pipe:
+            while select.select([pipe], [], []) and (piece := os.read(pipe.fileno(), PIECE)):
+                yield piece
+
+    def stop(self) -> None:
+        """End the child, if it is still at work."""
+        if self.child.poll() is None:
+            self.child.terminate()
+            self.child.wait()
 
 
 @dataclass
@@ -147,7 +165,10 @@ class Source:
         asked = self._asked(views)
         run = self._reading if self._reading and self._reading.asked == asked else Reading(self, asked)
         self._reading = None
-        answer = run.answer()
+        try:
+            answer = run.answer()
+        finally:
+            run.stop()
         for name in asked:
             role, entry = name.split()
             self._views[role, entry] = {
@@ -158,6 +179,11 @@ class Source:
     def begin(self, views: Iterable[tuple[str, str]]) -> None:
         """Have the inventory read from now on: the next read() of the same views takes the answer."""
         self._reading = Reading(self, self._asked(views))
+
+    def stop(self) -> None:
+        """End the reading of the inventory, if it goes on."""
+        if self._reading:
+            self._reading.stop()
 
     def _asked(self, views: Iterable[tuple[str, str]]) -> dict[str, Any]:
         """What the reader is asked about roles and playbooks, by name."""

@@ -7,7 +7,7 @@ Run as a child of who asks. The question comes as JSON on standard input: `inven
 
 The answer goes as JSON to a pipe, as it may hold secrets: `hosts`, and of each `connection`, `ssh`, `become` and
 `views`; `windows`, the hosts that are left out for what they are; `unresolved`, by host the reason for each variable
-of the inventory that cannot be made out here, for example because it takes facts: such a host has no views;
+of the inventory that cannot be made out here, for example because it takes facts: then no host has views;
 `unmatched`, the parts of the limit that name no host.
 """
 
@@ -16,10 +16,13 @@ from __future__ import annotations
 import gc
 import json
 import multiprocessing
+import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ansible import context
 from ansible.inventory.host import Host
@@ -33,6 +36,7 @@ from dlskit.inventory_reader import Inventory
 
 BECOME = ("ansible_become", "ansible_become_user", "ansible_become_method", "ansible_become_password",
           "ansible_become_pass")  # fmt: skip
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 FAILED = "failed: "  # begins what is no JSON
 # Variables of a role that are the same for every host: made out once.
 SHARED = ("kit", "piped", "lines", "spec", "proxy_spec", "server_spec", "own", "known", "secrets", "families",
@@ -72,12 +76,10 @@ class Reader:
             self.inventory.resolve([name for name in values if name.startswith("dls_")], values, problems)
             if problems:
                 unresolved[host.name] = problems
-            else:
-                found["views"] = {}
             hosts[host.name] = found
-        asked = [(name, view) for name, found in hosts.items() if "views" in found for view in self.views]
+        asked = [] if unresolved else [(name, view) for name in hosts for view in self.views]
         for (name, view), values in zip(asked, self.spread(asked), strict=True):
-            hosts[name]["views"][view] = values
+            hosts[name].setdefault("views", {})[view] = values
         self.inventory.hosts.subset(None)
         limits = [name for name in split_host_pattern(self.limit) if name and name[0] not in "!&"]
         unmatched = [name for name in limits if not self.inventory.hosts.get_hosts(name)]
@@ -87,8 +89,10 @@ class Reader:
         """What views of hosts come to, spread over the processors: it is for them that one waits."""
         if len(asked) < 2:
             return [self.view_of(*one) for one in asked]
-        with multiprocessing.get_context("fork").Pool(initializer=take, initargs=(self,)) as pool:
-            texts = pool.map(view_of_taken, asked, chunksize=1)
+        copies = min(len(asked), os.cpu_count() or 1)
+        fork = multiprocessing.get_context("fork")
+        with ProcessPoolExecutor(copies, fork, initializer=take, initargs=(self,)) as pool:
+            texts = list(pool.map(view_of_taken, asked))
         for failure in (text.removeprefix(FAILED) for text in texts if text.startswith(FAILED)):
             raise ValueError(failure)
         return [json.loads(text) for text in texts]
@@ -144,7 +148,9 @@ _taken: list[Reader] = []  # in a copy of the process
 
 
 def take(reader: Reader) -> None:
-    """Keep the reader that the process was copied with."""
+    """Keep the reader that the process was copied with, which says when there is nothing more to do."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _taken.append(reader)
 
 
@@ -157,9 +163,18 @@ def view_of_taken(asked: tuple[str, str]) -> str:
         return FAILED + str(error)
 
 
+def interrupt(*_: object) -> NoReturn:
+    """End the process; a second signal must not disturb that."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Answer the question on standard input."""
     gc.disable()  # for a second of life
+    for number in SIGNALS:
+        signal.signal(number, interrupt)  # SIGTERM, too: a terminal shows again what is typed
     lookup = lookup_loader.get("template", class_only=True)
     # It copies every variable, to the last part, for each file; nothing here changes one.
     setattr(sys.modules[lookup.__module__], "deepcopy", dict)  # noqa: B010 - another module's name

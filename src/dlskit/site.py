@@ -35,9 +35,14 @@ def make(folder: Path, kind: str, bundle: Path | None) -> dict[str, str]:
     if folder.exists() or folder.is_symlink():
         raise Refused(printable(str(folder)), "must not be there yet", "something", "give the path of a new folder")
     values = brought(bundle, kind) if bundle else {}
-    shutil.copytree(EXAMPLES / kind, folder)
-    if values:
-        pin_into(str(folder / "group_vars/dls.yml"), values)
+    folder.mkdir(parents=True)
+    try:
+        shutil.copytree(EXAMPLES / kind, folder, dirs_exist_ok=True)
+        if values:
+            pin_into(str(folder / "group_vars/dls.yml"), values)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return values
 
 

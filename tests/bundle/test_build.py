@@ -106,6 +106,16 @@ def test_a_file_that_is_not_as_pinned_is_refused_before_anything_is_written(spec
     assert "must be a readable file" in build(spec, tmp_path / "out").stderr
 
 
+def test_a_given_file_may_be_a_link(spec: Path, tmp_path: Path) -> None:
+    (tmp_path / "dls.tar.gz").rename(tmp_path / "store")
+    (tmp_path / "dls.tar.gz").symlink_to("store")
+    done = build(spec, tmp_path / "out")
+    assert done.exit_code == 0, done.stderr
+    copy = tmp_path / "out/archives/dls.tar.gz"
+    assert copy.read_bytes() == ARCHIVE
+    assert not copy.is_symlink()
+
+
 def test_a_failed_build_leaves_nothing(spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise Problem("pip", "must succeed", "exit 1", "check the network")

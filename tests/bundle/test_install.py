@@ -1,6 +1,11 @@
 """A bundle becomes the kit of a control node: whole, in order, or not at all."""
 
+import ensurepip
+import errno
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +20,7 @@ from dlskit.cli import main
 from tests.bundle import samples
 from tests.checkout.paths import ROOT
 
+MAKE_ENVIRONMENT = install.make_environment
 KIT = {
     "kit/ansible.cfg": b"",
     "kit/playbooks/site.yml": b"---\n",
@@ -74,6 +80,136 @@ def test_a_folder_of_that_name_that_is_no_bundles_is_refused_and_left_alone(tmp_
     with pytest.raises(verify.Problem, match="must not be there yet"):
         install.install(bundle(tmp_path, "first"), str(key), str(tmp_path / "into"))
     assert licence.exists()
+
+
+def test_a_run_that_was_cut_off_before_its_folder_was_marked_is_done_anew(tmp_path: Path, key: Path) -> None:
+    (tmp_path / "into/first").mkdir(parents=True)
+    install.install(bundle(tmp_path, "first"), str(key), str(tmp_path / "into"))
+    assert (tmp_path / "into/current").resolve() == tmp_path / "into/first"
+
+
+def test_what_a_link_of_the_name_leads_to_is_left_alone(tmp_path: Path, key: Path) -> None:
+    other = tmp_path / "other/first"
+    other.mkdir(parents=True)
+    (other / install.UNFINISHED).touch()
+    (tmp_path / "into").mkdir()
+    (tmp_path / "into/first").symlink_to(other)
+    with pytest.raises(verify.Problem, match="must not be there yet"):
+        install.install(bundle(tmp_path, "first"), str(key), str(tmp_path / "into"))
+    assert (other / install.UNFINISHED).exists()
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_is_in_the_place_of_the_link_is_refused_and_left_alone(tmp_path: Path, key: Path, kind: str) -> None:
+    current = tmp_path / "into/current"
+    current.parent.mkdir()
+    current.touch() if kind == "file" else current.mkdir()
+    with pytest.raises(verify.Problem, match="current: must be a link"):
+        install.install(bundle(tmp_path, "first"), str(key), str(tmp_path / "into"))
+    assert list(current.parent.iterdir()) == [current]
+
+
+@pytest.mark.parametrize("name", ["current", "current.new"])
+def test_a_bundle_with_the_name_of_the_link_is_refused(tmp_path: Path, key: Path, name: str) -> None:
+    with pytest.raises(verify.Problem, match="must not be named"):
+        install.install(bundle(tmp_path, name), str(key), str(tmp_path / "into"))
+    assert not (tmp_path / "into").exists()
+
+
+@pytest.mark.parametrize("below", ["", "below"])
+def test_a_bundle_is_not_installed_into_itself(tmp_path: Path, key: Path, below: str) -> None:
+    made = bundle(tmp_path, "first")
+    (tmp_path / "link").symlink_to(made)
+    with pytest.raises(verify.Problem, match="must not be in the bundle"):
+        install.install(made, str(key), str(tmp_path / "link" / below))
+    assert verify.check(made, str(key))[1] == []
+
+
+def test_a_folder_that_no_program_can_be_run_from_is_refused(tmp_path: Path, key: Path) -> None:
+    with pytest.raises(verify.Problem, match="must be one line"):
+        install.install(bundle(tmp_path, "first"), str(key), str(tmp_path / "in\nto"))
+    assert not (tmp_path / "in\nto").exists()
+
+
+@pytest.mark.parametrize("gone", ["python", "dlskit"])
+def test_a_second_run_makes_an_environment_anew_whose_python_is_gone(
+    tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    """As after an upgrade of the distribution; or the run before was cut off meanwhile."""
+    made, into, runs = bundle(tmp_path, "first"), str(tmp_path / "into"), []
+
+    def environment(folder: str) -> None:
+        runs.append(folder)
+        programs = Path(folder, "venv/bin")
+        programs.mkdir(parents=True)
+        (programs / "python").symlink_to(sys.executable)
+        (programs / "dlskit").write_text(f"#!{programs}/python\n")
+        (programs / "dlskit").chmod(0o755)
+
+    monkeypatch.setattr(install, "make_environment", environment)
+    for _ in range(2):
+        install.install(made, str(key), into)
+    own = tmp_path / "into/first/kit/mine"
+    own.touch()
+    assert len(runs) == 1
+    (tmp_path / "into/first/venv/bin" / gone).unlink()
+    install.install(made, str(key), into)
+    assert len(runs) == 2
+    assert own.exists()
+
+
+def test_of_two_runs_at_once_one_is_refused(tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, into = bundle(tmp_path, "first"), str(tmp_path / "into")
+
+    def second(folder: str) -> None:
+        with pytest.raises(verify.Problem, match="must be used by one run at a time"):
+            install.install(made, str(key), into)
+        Path(folder, "kit").mkdir()
+
+    monkeypatch.setattr(install, "make_kit", second)
+    install.install(made, str(key), into)
+    assert (tmp_path / "into/current").resolve() == tmp_path / "into/first"
+
+
+def test_nobody_else_may_write_what_is_installed(tmp_path: Path, key: Path) -> None:
+    before = os.umask(0)
+    try:
+        install.install(bundle(tmp_path, "first"), str(key), str(tmp_path / "into"))
+    finally:
+        os.umask(before)
+    paths = [path for path in (tmp_path / "into").rglob("*") if not path.is_symlink()]
+    assert paths
+    assert [path for path in paths if path.stat().st_mode & 0o022] == []
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_folder_that_cannot_be_made_is_told(
+    tmp_path: Path, key: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    words = ["--bundle", bundle(tmp_path, "first"), "--key", str(key), "--into", str(tmp_path / place)]
+    assert install.main(words) == verify.EXIT_FAILED
+    assert re.fullmatch(r"/.*: must be accessible, got .*\nHINT: .*\n", capsys.readouterr().err)
+
+
+def test_programs_are_run_from_a_folder_with_a_space_and_from_beside_files_like_modules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A medium's folder may have a venv.py that nobody signed."""
+    folder = tmp_path / "a kit/first"
+    wheels = folder / "bundle/wheels"
+    wheels.mkdir(parents=True)
+    shutil.copy(next(Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl")), wheels)
+    package = folder / "kit/src/dlskit"
+    package.mkdir(parents=True)
+    (package / "__main__.py").write_text("print('it runs')\n")
+    (folder / "kit/requirements.lock").touch()
+    (tmp_path / "medium").mkdir()
+    (tmp_path / "medium/venv.py").write_text("raise SystemExit(9)")
+    monkeypatch.chdir(tmp_path / "medium")
+    MAKE_ENVIRONMENT(str(folder))
+    done = subprocess.run([folder / "venv/bin/dlskit"], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("it runs\n", "")
 
 
 def test_a_newer_bundle_follows_and_the_older_one_stays(tmp_path: Path, key: Path) -> None:
@@ -164,6 +300,17 @@ def test_a_site_that_is_there_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     done = CliRunner().invoke(main, ["init", str(tmp_path / "site")])
     assert (done.exit_code, "must not be there yet" in done.output) == (verify.EXIT_REFUSED, True)
+
+
+def test_a_site_that_could_not_be_made_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(site, "brought", lambda *_: {"dls_server_version": "1"})
+    monkeypatch.setattr(site, "pin_into", full)
+    with pytest.raises(OSError, match="No space left"):
+        site.make(tmp_path / "site", "single", tmp_path)
+    assert not (tmp_path / "site").exists()
 
 
 def test_a_site_of_an_installed_bundle_names_its_archive_and_its_packages(

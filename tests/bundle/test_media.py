@@ -251,7 +251,7 @@ def test_a_full_disk_is_told_and_a_later_run_goes_on(
     assert "must have room for the parts and the bundle, got No space left on device" in done.stderr
     assert "what was copied is kept" in done.stderr
     assert not (tmp_path / "out").exists()
-    assert not (tmp_path / "out.new").exists()
+    assert not (tmp_path / "out.parts.new").exists()
     assert len(list((tmp_path / "out.parts").glob("sample.000?"))) == min(room // SIZE, 4)
     for name in ("sample.0001", "sample.0002")[: room // SIZE]:
         (parts / name).unlink()
@@ -334,3 +334,45 @@ def test_sizes_are_those_of_media(text: str, size: int) -> None:
 def test_other_sizes_are_refused(text: str) -> None:
     with pytest.raises(Refused, match="--size: must be 64KiB or more"):
         parse_size(text)
+
+
+def test_the_folder_of_parts_that_goes_is_never_the_medium(parts: Path, key: Path, tmp_path: Path) -> None:
+    medium = parts.rename(tmp_path / "out.parts")
+    done = join(key, tmp_path / "out", medium)
+    assert (done.exit_code, "must not be a medium" in done.output) == (verify.EXIT_REFUSED, True)
+    assert "sample.0001" in names(medium)
+
+
+def test_files_of_others_stay(parts: Path, key: Path, tmp_path: Path) -> None:
+    for folder in (tmp_path / "out.parts", tmp_path / "out.new"):
+        folder.mkdir()
+        (folder / "mine").touch()
+    done = join(key, tmp_path / "out", parts)
+    assert done.exit_code == 0, done.output
+    assert names(tmp_path / "out.parts") == ["mine"]
+    assert names(tmp_path / "out.new") == ["mine"]
+
+
+def test_parts_may_be_kept_where_a_link_leads(bundle: Path, parts: Path, key: Path, tmp_path: Path) -> None:
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "out.parts").symlink_to(tmp_path / "large disk")
+    done = join(key, tmp_path / "out", parts)
+    assert done.exit_code == 0, done.output
+    assert same(bundle, tmp_path / "out")
+    assert names(tmp_path / "large disk") == []
+
+
+@pytest.mark.parametrize("link", ["sample.0002.partial", "sample.parts.json.partial"])
+@pytest.mark.parametrize("kind", ["link", "second name"])
+def test_repair_writes_nowhere_but_on_the_medium(parts: Path, key: Path, tmp_path: Path, link: str, kind: str) -> None:
+    medium, own = tmp_path / "other medium", tmp_path / "own"
+    medium.mkdir()
+    own.write_text("own")
+    if kind == "link":
+        (medium / link).symlink_to(own)
+    else:
+        (medium / link).hardlink_to(own)
+    done = run("repair", medium, "--from", parts, "--key", key)
+    assert done.exit_code == 0, done.output
+    assert own.read_text() == "own"
+    assert join(key, tmp_path / "out", medium).exit_code == 0

@@ -50,6 +50,7 @@ docs: false
         ("a: [", "must be YAML"),
         (BASE + "name: again", "a key twice"),
         ("!!python/object:os.system {}", "must be YAML"),
+        ("name: current\npythons: ['3.11']", "name: must be letters, digits, dots and dashes, 64 at most, not current"),
         ("pythons: ['3.11']", "name: must be there, got nothing"),
         (BASE + "archive: []", "HINT: did you mean archives?"),
         (BASE + "1: 2", "specification: must have no keys but name, pythons"),

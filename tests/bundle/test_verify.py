@@ -309,3 +309,12 @@ def test_the_twin_in_powershell_says_what_it_does_not_check() -> None:
     text = PROGRAM.with_name("verify.ps1").read_text()
     assert "does NOT check the signature" in text
     assert "signature was NOT checked" in text
+
+
+def test_a_key_may_be_a_link_but_not_to_one_in_the_bundle(bundle: Path, key: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.pub").symlink_to(key)
+    assert verify.check(str(bundle), str(tmp_path / "link.pub"))[1] == []
+    key.rename(bundle / "key.pub")
+    (tmp_path / "other.pub").symlink_to(bundle / "key.pub")
+    with pytest.raises(verify.Problem, match="must not be a key of the bundle"):
+        verify.check(str(bundle), str(tmp_path / "other.pub"))

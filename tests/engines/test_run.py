@@ -1,5 +1,6 @@
 """A run of `dlskit deploy` on hosts of which some do not answer or are refused."""
 
+import contextlib
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +112,33 @@ def test_a_run_that_is_told_to_end_leaves_no_process_behind(tmp_path: Path, numb
     assert "run the same again" in errors
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_told_to_end_while_the_inventory_is_read_ends(tmp_path: Path, number: signal.Signals) -> None:
+    """An inventory script waits for a cloud that does not answer."""
+    called = tmp_path / "called"
+    os.mkfifo(called)
+    script = tmp_path / "inventory.sh"
+    script.write_text(f"#!/bin/sh\necho $$ >{called}\nexec sleep 60\n")
+    script.chmod(0o755)
+    command = [sys.executable, "-P", "-m", "dlskit", "deploy", "install", "-i", str(script)]
+    with subprocess.Popen(
+        command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        waiting = int(called.read_text())
+        time.sleep(2)  # by now pyinfra is imported
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+        try:
+            _, errors = process.communicate(timeout=20)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(waiting, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 130
+    assert errors.count("\n") == 1
+    assert "run the same again" in errors
 
 
 def test_a_strict_run_looks_at_none_where_one_is_silent(tmp_path: Path, silent: dict[str, Any]) -> None:

@@ -1,9 +1,12 @@
 """What an Ansible inventory says of connections, as pyinfra takes it."""
 
 import json
+import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +226,40 @@ def test_view_that_cannot_be_made_out_is_told_however_many_hosts_there_are(
     monkeypatch.setitem(NAMES, SERVER, ("__no_such_variable",))
     with pytest.raises(Problem, match=r"must be readable for Ansible, got .*__no_such_variable"):
         source(tmp_path, {f"dls{number}": {} for number in range(hosts)}).linux_hosts([(SERVER, "main")])
+
+
+def test_no_host_is_made_out_where_a_variable_of_one_cannot(tmp_path: Path) -> None:
+    """The deploy is refused: with fifty hosts, that took half a minute."""
+    there = source(tmp_path, {"dls1": {}, "dls2": {"dls_server_port": "{{ nowhere }}"}})
+    answer = there.read([(SERVER, "main")])
+    assert list(answer["unresolved"]) == ["dls2"]
+    assert [name for name, found in answer["hosts"].items() if "views" in found] == []
+
+
+@pytest.mark.timeout(60)
+def test_copy_of_the_reader_that_is_killed_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    """As by the kernel, where memory is short."""
+    there = source(tmp_path, {f"dls{number}": {} for number in range(4)})
+    there.begin([(SERVER, "main")])
+    assert there._reading
+    reader = there._reading.child.pid
+    children, copies, before = Path(f"/proc/{reader}/task/{reader}/children"), "", None
+    while not copies or copies != before:  # Ansible's own children are gone at once
+        time.sleep(0.1)
+        copies, before = children.read_text(), copies
+    os.kill(int(copies.split()[0]), signal.SIGKILL)
+    with pytest.raises(Problem, match=r"must be readable for Ansible, got .*terminated abruptly"):
+        there.linux_hosts([(SERVER, "main")])
+
+
+def test_file_of_the_inventory_that_cannot_be_read_is_told_where_others_can(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    there = source(folder, {"dls1": {}})
+    (folder / "more.yml").write_text("dls: [")
+    Source(str(folder)).linux_hosts()
+    assert f"Unable to parse {folder / 'more.yml'} as an inventory source" in capsys.readouterr().err
+    there.linux_hosts()
+    assert not capsys.readouterr().err

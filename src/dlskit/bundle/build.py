@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,7 +63,7 @@ def write_signed(path: Path, document: dict[str, Any], key: minisign.SecretKey, 
 def _check(given: Given) -> None:
     """Raise Refused unless a given file has its pinned hash."""
     try:
-        with verify.open_regular(str(given.path)) as file:
+        with verify.open_regular(os.path.realpath(given.path)) as file:
             found = verify.digest_of(file)
     except OSError as error:
         hint = "put it there, or mend its path in the specification"
@@ -90,7 +91,8 @@ def _collect(spec: Spec, content: Content, scratch: Path) -> None:
 
 def _source(name: str, given: Given) -> Source:
     version = f"@{given.version}" if given.version else ""
-    return Source(f"pkg:generic/{name}{version}?checksum=sha256:{given.sha256}", given.path, sha256=given.sha256)
+    file = given.path.resolve()  # it may be a link
+    return Source(f"pkg:generic/{name}{version}?checksum=sha256:{given.sha256}", file, sha256=given.sha256)
 
 
 def _add_sbom(spec: Spec, folder: Path, entries: list[verify.Entry]) -> list[verify.Entry]:

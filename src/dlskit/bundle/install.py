@@ -21,7 +21,10 @@ if __name__ == "__main__" and not sys.flags.isolated and not getattr(sys.flags, 
     del sys.path[0]  # this folder: a file that somebody added to the bundle must not pass for a module
 
 import argparse
+import errno
+import fcntl
 import os
+import shlex
 import shutil
 import subprocess
 
@@ -36,11 +39,11 @@ from typing import Any, Dict, List, Optional, Tuple
 
 OLDEST_PYTHON = (3, 11)
 CURRENT, COMPLETE, UNFINISHED = "current", ".complete", ".unfinished"
-LAUNCHER = """#!{python}
-import sys
-from dlskit.cli import main
-sys.exit(main())
-"""
+SCRATCH = CURRENT + ".new"  # what the link is before it has its name
+LAUNCHER = """#!/bin/sh
+exec {python} -P -m dlskit "$@"
+"""  # of a shell: in the first line of a program, a path must be short and without spaces
+PLACE_HINT = "give a folder of its own, such as /opt/dls-kit"
 ROOM = 400 << 20  # bytes that the Python environment and the kit take beside the bundle
 
 Version = Tuple[int, ...]
@@ -56,18 +59,81 @@ def install(bundle: str, key_path: str, into: str, progress: Optional[verify.Pro
     if problems:
         raise problems[0]
     verify.check_this_machine(manifest)
+    check_place(manifest["name"], bundle, into)
     check_order(manifest, installed(into))
     folder = os.path.join(os.path.abspath(into), manifest["name"])
-    if not is_complete(folder, bundle):
+    complete = is_complete(folder, bundle)
+    if complete and runs(folder):
+        point_to(into, manifest["name"])
+        return folder
+    umask = os.umask(0o077)
+    os.umask(umask | 0o022)  # nobody else may change what is run from there
+    handle = None
+    try:
+        os.makedirs(into, exist_ok=True)
         check_room(manifest, into)
-        make_folder(folder)
-        copy(bundle, os.path.join(folder, "bundle"), manifest)
-        make_kit(folder)
-        make_environment(folder)
-        shutil.copyfile(os.path.join(bundle, verify.MANIFEST), os.path.join(folder, COMPLETE))
-        os.unlink(os.path.join(folder, UNFINISHED))
-    point_to(into, manifest["name"])
+        handle = os.open(into, os.O_RDONLY)
+        lock(handle, into)
+        if complete:  # but for its Python, which is not the one that it was: after an upgrade of the system
+            shutil.rmtree(os.path.join(folder, "venv"), ignore_errors=True)
+            make_environment(folder)
+        else:
+            make_all(bundle, folder, manifest)
+        point_to(into, manifest["name"])
+    finally:
+        os.umask(umask)
+        if handle is not None:
+            os.close(handle)
     return folder
+
+
+def make_all(bundle: str, folder: str, manifest: Dict[str, Any]) -> None:
+    """Make a bundle's folder, to its end."""
+    make_folder(folder)
+    copy(bundle, os.path.join(folder, "bundle"), manifest)
+    make_kit(folder)
+    make_environment(folder)
+    shutil.copyfile(os.path.join(bundle, verify.MANIFEST), os.path.join(folder, COMPLETE))
+    os.unlink(os.path.join(folder, UNFINISHED))
+
+
+def runs(folder: str) -> bool:
+    """Whether the program of an installed bundle runs: it is what is made last."""
+    program = os.path.join(folder, "venv", "bin", "dlskit")
+    quiet = subprocess.DEVNULL
+    try:
+        done = subprocess.run(
+            [program, "--version"], env=environment(), stdin=quiet, stdout=quiet, stderr=quiet, check=False
+        )
+    except OSError:
+        return False
+    return done.returncode == 0
+
+
+def check_place(name: str, bundle: str, into: str) -> None:
+    """Raise Problem for a folder that a bundle of this name cannot be installed into."""
+    if name in (CURRENT, SCRATCH):
+        hint = "build it with another name in its specification"
+        raise verify.Problem("bundle", "must not be named like the link to the one in use", name, hint)
+    if not os.path.abspath(into).isprintable():
+        raise verify.Problem("--into", "must be one line of letters that can be shown", verify.shown(into), PLACE_HINT)
+    if os.path.join(os.path.realpath(into), "").startswith(os.path.join(os.path.realpath(bundle), "")):
+        raise verify.Problem(into, "must not be in the bundle", "a folder that is", PLACE_HINT)
+    current = os.path.join(into, CURRENT)
+    if os.path.lexists(current) and not os.path.islink(current):
+        hint = "move it away, or give another --into"
+        raise verify.Problem(current, "must be a link, to the bundle in use", "something else", hint)
+
+
+def lock(handle: int, into: str) -> None:
+    """Keep a folder for this run, until its handle is closed. Raises Problem where another run has it."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        rule, hint = "must be used by one run at a time", "wait for the other one, then run the same again"
+        raise verify.Problem(into, rule, "another run", hint) from None
+    except OSError:  # a file system without locks
+        return
 
 
 def installed(into: str) -> Optional[Dict[str, Any]]:
@@ -113,24 +179,28 @@ def is_complete(folder: str, bundle: str) -> bool:
 def make_folder(folder: str) -> None:
     """Make a bundle's folder, in place of what a run has left that came to no end; raises Problem for any other."""
     unfinished = os.path.join(folder, UNFINISHED)
-    if os.path.exists(unfinished):
+    if os.path.exists(unfinished) and not os.path.islink(folder):
         for name in os.listdir(folder):
             path = os.path.join(folder, name)
             if os.path.isdir(path) and not os.path.islink(path):
                 shutil.rmtree(path)
             elif path != unfinished:
                 os.unlink(path)
-    elif os.path.lexists(folder):
+    elif os.path.lexists(folder) and not is_empty(folder):
         raise verify.Problem(folder, "must not be there yet", "something", "move it away, or give another --into")
     else:
-        os.makedirs(folder)
+        os.makedirs(folder, exist_ok=True)
         open(unfinished, "wb").close()
+
+
+def is_empty(folder: str) -> bool:
+    """Whether something is a folder with nothing in it."""
+    return os.path.isdir(folder) and not os.path.islink(folder) and not os.listdir(folder)
 
 
 def check_room(manifest: Dict[str, Any], into: str) -> None:
     """Raise Problem unless the disk has room for the bundle and what is made of it."""
     needed = sum(entry["size"] for entry in manifest["files"]) + ROOM
-    os.makedirs(into, exist_ok=True)
     free = shutil.disk_usage(into).free
     if free < needed:
         got = "{} MiB".format(free >> 20)
@@ -167,25 +237,30 @@ def make_environment(folder: str) -> None:
     if not pip:
         raise verify.Problem("wheels", "must have pip", "none", "build the bundle again, with pythons")
     python = os.path.join(venv, "bin", "python")
-    run([sys.executable, "-m", "venv", "--without-pip", venv])
+    run("venv", [sys.executable, "-I", "-m", "venv", "--without-pip", venv])  # -I: not a venv.py of this folder
     options = ["--quiet", "--no-index", "--require-hashes", "--disable-pip-version-check", "--find-links=" + wheels]
     lock = os.path.join(kit, "requirements.lock")
-    run([python, os.path.join(wheels, pip[-1], "pip"), "install", *options, "--requirement=" + lock])
+    run("pip", [python, os.path.join(wheels, pip[-1], "pip"), "install", *options, "--requirement=" + lock])
     packages = "lib/python{}.{}/site-packages".format(*sys.version_info[:2])
     with open(os.path.join(venv, packages, "dlskit.pth"), "w") as file:
         file.write("{}\n{}\n".format(os.path.join(kit, "src"), kit))
     launcher = os.path.join(venv, "bin", "dlskit")
     with open(launcher, "w") as file:
-        file.write(LAUNCHER.format(python=python))
+        file.write(LAUNCHER.format(python=shlex.quote(python)))
     os.chmod(launcher, 0o755)  # noqa: S103 - a program
 
 
-def run(command: List[str]) -> None:
+def environment() -> Dict[str, str]:
+    """The environment without the user's settings for pip and Python."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))}
+    return {**kept, "PIP_CONFIG_FILE": os.devnull}
+
+
+def run(name: str, command: List[str]) -> None:
     """Run a program to its end, with nothing of the user's settings for pip; raises Problem where it fails."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHON"))}
     done = subprocess.run(
         command,
-        env={**environment, "PIP_CONFIG_FILE": os.devnull},
+        env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -194,17 +269,27 @@ def run(command: List[str]) -> None:
     if done.returncode:
         got = "exit {}\n  {}".format(done.returncode, done.stdout.decode(errors="replace").strip()[-800:])
         hint = "on Debian without python3-venv it does; try another python3 of the bundle's pythons"
-        raise verify.Problem(os.path.basename(command[1]), "must succeed", got, hint, verify.EXIT_FAILED)
+        raise verify.Problem(name, "must succeed", got, hint, verify.EXIT_FAILED)
 
 
 def point_to(into: str, name: str) -> None:
     """Make a bundle the one in use, in one step."""
     link = os.path.join(into, CURRENT)
-    scratch = link + ".new"
+    scratch = os.path.join(into, SCRATCH)
     if os.path.lexists(scratch):
         os.unlink(scratch)
     os.symlink(name, scratch)
     os.replace(scratch, link)
+
+
+def told(error: OSError, into: str) -> verify.Problem:
+    """What a person is told of an error while files are read and written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "make room, then run the same again"
+        return verify.Problem(into, "must have room for the bundle", error.strerror, hint, verify.EXIT_FAILED)
+    hint = "look at it and its rights, then run the same again"
+    what = str(error.filename or into)
+    return verify.Problem(what, "must be accessible", error.strerror or error, hint, verify.EXIT_FAILED)
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -223,8 +308,9 @@ def main(arguments: Optional[List[str]] = None) -> int:
             )
         folder = install(options.bundle, options.key, options.into)
     except (verify.Problem, OSError) as error:
-        sys.stderr.write("{}\n".format(error))
-        return error.code if isinstance(error, verify.Problem) else verify.EXIT_FAILED
+        problem = error if isinstance(error, verify.Problem) else told(error, options.into)
+        sys.stderr.write("{}\n".format(problem))
+        return problem.code
     verify.say("The kit is in {}/kit; begin a site with {}/venv/bin/dlskit init FOLDER".format(folder, folder))
     return 0
 

@@ -23,6 +23,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 
 if __name__ != "__main__":
     from dlskit.bundle import verify
@@ -188,15 +189,25 @@ def fetch(parts: Parts, part: verify.Entry, source: str, target: str) -> None:
 
 
 def _size(path: str) -> int:
+    """The bytes of what an earlier copy has left; 0 for what else a medium may have there, such as a link."""
     try:
-        return os.path.getsize(path)
+        facts = os.lstat(path)
     except OSError:
         return 0
+    return facts.st_size if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1 else 0
+
+
+def _remove(path: str) -> None:
+    """Remove what is there, if anything: nothing is to be written to where a link leads."""
+    if os.path.lexists(path):
+        os.unlink(path)
 
 
 def _copy(part: verify.Entry, source: str, partial: str, start: int) -> str:
     """Copy a part from byte `start` on; returns the SHA-256 of all of it."""
-    with verify.open_regular(source) as file, open(partial, "r+b" if start else "w+b") as copy:
+    if not start:
+        _remove(partial)
+    with verify.open_regular(source) as file, open(partial, "r+b" if start else "x+b") as copy:
         size = os.fstat(file.fileno()).st_size
         if size != part["size"]:
             raise Damaged("{} bytes in place of {}".format(size, part["size"]))
@@ -337,10 +348,14 @@ def join(media: List[str], key_path: str, out: str) -> Tuple[str, List[verify.Pr
     What was copied stays in a folder beside it until the whole was verified. Raises verify.Problem.
     """
     out = os.path.abspath(out)
-    kept, new = out + ".parts", out + ".new"
+    kept = out + ".parts"
+    new = kept + ".new"
     key = verify.read_key(key_path, *media, kept, out)
     if os.path.lexists(out):
         raise verify.Problem(out, "must not be there yet", "something", "give another --out, or remove it")
+    if os.path.realpath(kept) in map(os.path.realpath, media):
+        hint = "give another --out: that folder is where parts are kept, and they go in the end"
+        raise verify.Problem(kept, "must not be a medium", "one", hint)
     earlier = [kept] if os.path.isdir(kept) and find_list(kept) else []
     parts, where = read_parts(earlier + media, key)
     try:
@@ -350,7 +365,7 @@ def join(media: List[str], key_path: str, out: str) -> Tuple[str, List[verify.Pr
             shutil.rmtree(new, ignore_errors=True)
             unpack(kept, parts, key, new)
             os.rename(new, out)
-            shutil.rmtree(kept)
+            _let_go(parts, kept)
     except OSError as error:
         raise _told(error, kept) from None
     finally:
@@ -364,8 +379,19 @@ def _keep_list(parts: Parts, where: str, kept: str) -> None:
     for end in (verify.SIGNATURE_SUFFIX, ""):  # the list comes last: only then is the folder one of a bundle
         target = os.path.join(kept, name + end)
         if where != kept:
+            _remove(target + PARTIAL)
             shutil.copyfile(os.path.join(where, name + end), target + PARTIAL)
             os.replace(target + PARTIAL, target)
+
+
+def _let_go(parts: Parts, kept: str) -> None:
+    """Remove the parts that were kept, and their folder unless something else is in it."""
+    name = parts["name"] + LIST_SUFFIX
+    for path in [name, name + verify.SIGNATURE_SUFFIX] + [part["path"] for part in parts["parts"]]:
+        for end in ("", PARTIAL):
+            _remove(os.path.join(kept, path + end))
+    if not os.listdir(kept) and not os.path.islink(kept):
+        os.rmdir(kept)
 
 
 def _told(error: OSError, folder: str) -> verify.Problem:

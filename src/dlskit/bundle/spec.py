@@ -17,6 +17,7 @@ from dlskit.files import printable, read_file
 
 LARGEST = 1 << 20  # bytes of the file
 HINT = "docs/bundle.md has the keys and an example"
+BUNDLE = re.compile(rf"(?!current(\.new)?\Z){NAME.pattern}")  # current: the link to the one that is installed
 PYTHON = re.compile(r"3\.(1[1-9]|[2-9]\d)\Z")
 PLATFORM = re.compile(r"manylinux_2_(\d{1,2})_(x86_64|aarch64)\Z")
 VERSION = re.compile(r"\d+(\.\d+){1,3}\Z")
@@ -109,7 +110,7 @@ def read(path: str) -> Spec:
     _known("targets", value["targets"], [*DEBIAN, *REDHAT])
     mirror = _keys("mirror", value["mirror"], _MIRROR)
     return Spec(
-        name=_form("name", value["name"], NAME, "letters, digits, dots and dashes, 64 at most"),
+        name=_form("name", value["name"], BUNDLE, "letters, digits, dots and dashes, 64 at most, not current"),
         pythons=_texts("pythons", value["pythons"], PYTHON, 'versions such as "3.11", which is the oldest', least=1),
         platforms=_texts(
             "platforms", value["platforms"], PLATFORM, "such as manylinux_2_28_x86_64: glibc and machine", least=1

@@ -153,7 +153,7 @@ def read_key(path: str, *folders: str) -> Tuple[bytes, bytes]:
         inside = os.path.join(os.path.realpath(folder), "")
         if os.path.realpath(path).startswith(inside):
             raise Problem(shown(path), "must not be a key of the bundle that it is to check", "one inside", KEY_HINT)
-    record = _record(_read(path, LARGEST_TEXT, KEY_HINT), 1, 2)
+    record = _record(_read(os.path.realpath(path), LARGEST_TEXT, KEY_HINT), 1, 2)
     if record is None or len(record) != 42 or record[:2] != b"Ed":
         raise Problem(shown(path), "must be a public key of minisign", "something else", KEY_HINT)
     return record[2:10], record[10:]
