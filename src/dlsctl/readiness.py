@@ -77,7 +77,8 @@ def for_restore(spec: Spec, inst: Installation, seen: Seen) -> None:
     if sent:
         backup = Backup(sent["name"], sent["name"], sent["manifest"])
     else:
-        backup = find(inst, values.get(prefix + "restore_backup"))
+        hint = "copy one there, or name one of the control node with {}restore_upload".format(prefix)
+        backup = find(inst, values.get(prefix + "restore_backup"), hint)
     note_backup(spec, inst, seen, backup, "restore_key")
     version = seen["backup"]["version"]
     if version != values.get(prefix + "version"):
