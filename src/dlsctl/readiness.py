@@ -55,7 +55,8 @@ def for_drill(spec: Spec, inst: Installation, seen: Seen) -> None:
     note_backup(spec, inst, seen, find(inst, spec["values"].get(spec["prefix"] + "drill_backup")), "drill_key")
     if not seen["backup"]["archive"]:
         path = archive_path_of(inst, seen["backup"]["archive_sha256"])
-        raise Refused(path, "must be the vendor's archive that the backup needs", "no file", "copy it to the host")
+        hint = "copy it there, or take another backup with {}drill_backup".format(spec["prefix"])
+        raise Refused(path, "must be the vendor's archive that the backup needs", "no file", hint)
 
 
 def note_backup(spec: Spec, inst: Installation, seen: Seen, backup: Backup, key: str) -> None:
