@@ -155,6 +155,7 @@ def test_a_site_begins_as_a_copy_of_an_example(tmp_path: Path, kind: str) -> Non
     done = CliRunner().invoke(main, ["init", str(tmp_path / "site"), "--kind", kind])
     assert done.exit_code == 0, done.output
     assert ("deploy site" in done.output) == (kind != "windows")
+    assert ("certificate and key of each host into files/" in done.output) == (kind == "pair")
     example = ROOT / "inventories" / kind
     assert {path.relative_to(tmp_path / "site") for path in (tmp_path / "site").rglob("*")} == {
         path.relative_to(example) for path in example.rglob("*")

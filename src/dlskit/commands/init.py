@@ -28,7 +28,8 @@ def init_command(folder: Path, kind: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"folder": str(folder), "set": values}))
         return
-    click.echo(f"{folder}: name your hosts in hosts.yml, and read group_vars/dls.yml")
+    certificates = ", and put certificate and key of each host into files/" if kind == "pair" else ""
+    click.echo(f"{folder}: name your hosts in hosts.yml, read group_vars/dls.yml{certificates}")
     path, programs, where = str(folder), "", ""
     if bundle:  # its programs are in no PATH, and read ansible.cfg and the playbooks from its folder
         path, programs, where = str(folder.absolute()), "../venv/bin/", f", in {site.in_use(bundle).parent / 'kit'}"
