@@ -26,7 +26,7 @@ from deploys.looks import NoPython
 from deploys.remote import Failed
 from deploys.server import install_python
 from deploys.source import SERVER, Source, views_of
-from deploys.tell import complain
+from deploys.tell import complain, is_news
 from dlsctl.problems import EXIT_DIFFERS, EXIT_FAILED, EXIT_OK, EXIT_REFUSED, Refused
 
 INSTALLING = ("install", "site", "restore")  # the deploys that a host without anything may be for
@@ -205,6 +205,9 @@ def differences(source: Source, name: str) -> Iterator[str]:
                 file["path"]: file.get("content") for file in look.wanted.request["files"] if not file.get("self")
             }
             for path in look.seen.get("differs", []):
+                if path not in wanted:
+                    yield f"{path} on {name}: that of this kit"
+                    continue
                 old, new = ((files.get(path) or "").splitlines() for files in (there, wanted))
                 if not old:
                     yield f"{path} on {name}: new, {len(new)} lines"
@@ -231,4 +234,5 @@ def log() -> None:
     setattr(util, "getpass", lambda prompt: "")  # noqa: B010 - another function's place
     logger = logging.getLogger("pyinfra")
     logger.setLevel(logging.INFO)
+    logger.addFilter(is_news)
     logger.addHandler(logging.StreamHandler(sys.stderr))

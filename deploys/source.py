@@ -212,7 +212,8 @@ class Source:
                 "--limit", rule, ", ".join(answer["unmatched"]), f"ansible-inventory -i {self.inventory} --graph"
             )
         if answer["unresolved"]:
-            raise Refused("variables", "must be made out without a host's facts", unresolved(answer["unresolved"]))
+            hint = "mend what is named; a deploy has none of Ansible's facts"
+            raise Refused("variables", "must be made out", unresolved(answer["unresolved"]), hint)
         if not answer["hosts"]:
             raise Refused(
                 "hosts", "must be at least one Linux host of group dls", "none", "see --limit and the inventory"

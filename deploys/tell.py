@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+
+from click import unstyle
 from pyinfra import logger
 from pyinfra.api import Host
 
@@ -16,3 +19,9 @@ def complain(host: Host, text: str) -> None:
     """Say why a host has failed."""
     for line in text.strip().splitlines():
         logger.error(f"{host.print_prefix}{line}")
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of pyinfra's is to be shown: "No changes" is of the way back, which was not needed, and would
+    stand below what was changed. The summary says what has become of a host."""
+    return not unstyle(record.getMessage()).endswith("] No changes")

@@ -126,16 +126,18 @@ def restore() -> None:
     words = ["restore", seen["backup"]["folder"]]
     for name in ("replace", "other_version", "rehost"):
         words += [f"--{name.replace('_', '-')}"] if wanted.is_true(f"dls_server_restore_{name}") else []
-    steps.do("Restore the backup", lambda host: restored(host, work(host, wanted, words)))
+    steps.do("Restore the backup", lambda host: restored(host, look, work(host, wanted, words)))
     steps.otherwise("Put the host back as it was", lambda host: server.undo(host, look, steps))
     after = Steps()
     server.apply(after, look)
     after.otherwise("Tell why it does not run")
 
 
-def restored(host: Host, answer: Any) -> None:
+def restored(host: Host, look: looks.Look, answer: Any) -> None:
     """Say what was restored."""
     say(host, f"restored {answer['backup']}, release {answer['new']}")
+    if answer.get("kept"):
+        say(host, f"What was there is kept in {look.wanted['dls_server_home']}/releases/{answer['kept']}")
     if answer.get("rehost"):
         say(host, "This is another machine: activate the licence anew for the UUID that its portal shows")
 

@@ -55,7 +55,8 @@ def for_drill(spec: Spec, inst: Installation, seen: Seen) -> None:
     note_backup(spec, inst, seen, find(inst, spec["values"].get(spec["prefix"] + "drill_backup")), "drill_key")
     if not seen["backup"]["archive"]:
         path = archive_path_of(inst, seen["backup"]["archive_sha256"])
-        raise Refused(path, "must be the vendor's archive that the backup needs", "no file", "copy it to the host")
+        hint = "copy it there, or take another backup with {}drill_backup".format(spec["prefix"])
+        raise Refused(path, "must be the vendor's archive that the backup needs", "no file", hint)
 
 
 def note_backup(spec: Spec, inst: Installation, seen: Seen, backup: Backup, key: str) -> None:
@@ -77,7 +78,8 @@ def for_restore(spec: Spec, inst: Installation, seen: Seen) -> None:
     if sent:
         backup = Backup(sent["name"], sent["name"], sent["manifest"])
     else:
-        backup = find(inst, values.get(prefix + "restore_backup"))
+        hint = "copy one there, or name one of the control node with {}restore_upload".format(prefix)
+        backup = find(inst, values.get(prefix + "restore_backup"), hint)
     note_backup(spec, inst, seen, backup, "restore_key")
     version = seen["backup"]["version"]
     if version != values.get(prefix + "version"):

@@ -14,7 +14,8 @@ UNSEAL = "or take dls_server_backup_recipient out of the inventory and run the i
 
 
 def saving_problems(inst: Installation) -> Iterator[Problem]:
-    """What would keep a host that has these settings from being backed up. Its place for copies is asked once."""
+    """What would keep a host that has these settings from being backed up. Its place for copies is asked once,
+    and so is that of its metrics."""
     try:
         require_sealable(inst)
     except Problem as problem:
@@ -25,6 +26,11 @@ def saving_problems(inst: Installation) -> Iterator[Problem]:
             require_pushable(*place_of(inst))
         except Problem as problem:
             yield problem
+    if inst.backup_metrics and (now is inst or now.backup_metrics != inst.backup_metrics):
+        folder = os.path.dirname(inst.backup_metrics)
+        if not os.path.isdir(folder):
+            rule = "must be a folder that is there, for dls_server_backup_metrics"
+            yield Refused(one_line(folder), rule, "none", "make it, or name another file")
 
 
 def place_of(inst: Installation) -> "tuple[str, str]":

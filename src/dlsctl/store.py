@@ -80,15 +80,16 @@ def damaged_backups(inst: Installation) -> Dict[str, Problem]:
     return found
 
 
-def find(inst: Installation, name: Optional[str]) -> Backup:
-    """The backup of a name or folder, by default the newest. Raises Refused; Problem where the newest is damaged."""
+def find(inst: Installation, name: Optional[str], hint: str = "make one with: dlsctl backup") -> Backup:
+    """The backup of a name or folder, by default the newest. Raises Refused, with `hint` where there is none; Problem
+    where the newest is damaged."""
     if name is None:
         complete = backups(inst)
         for newer, problem in damaged_backups(inst).items():
             if newer > (complete[-1].name if complete else ""):  # no older one is taken for it
                 raise problem
         if not complete:
-            raise Refused(inst.backup_dir, "must hold a backup", "none", "make one with: dlsctl backup")
+            raise Refused(inst.backup_dir, "must hold a backup", "none", hint)
         if age(complete[-1], time.time()) < -DAY:
             rule, hint = "must be made before now to be the newest", "set the clock right, or say which backup to take"
             raise Refused(complete[-1].folder, rule, complete[-1].manifest["created"], hint)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dlsctl.packs import damaged
-from dlsctl.problems import Problem, problem_of
+from dlsctl.problems import Problem, Refused, problem_of, shown
 from dlsctl.store import MANIFEST, open_backup, pack_facts
 
 
@@ -20,7 +20,11 @@ def read(folder: str) -> dict[str, Any]:
 
     Raises Problem where a file is missing or another one.
     """
-    backup = open_backup(str(Path(folder).absolute()))
+    path = Path(folder).absolute()
+    if not (path / MANIFEST).exists():
+        hint = "name a folder on the control node, as playbooks/backup.yml has fetched it"
+        raise Refused(shown(str(path)), "must be a complete backup", f"no {MANIFEST}", hint)
+    backup = open_backup(str(path))
     expected = backup.manifest["pack"]
     try:
         actual = pack_facts(backup.pack)

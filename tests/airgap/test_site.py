@@ -239,7 +239,7 @@ def test_its_servers_are_a_pair_that_clients_reach_by_tls(site: Site) -> None:
 
 def test_the_next_bundle_upgrades_the_pair(site: Site) -> None:
     site.install_kit(NEW, from_media=False)
-    archive = f"{KIT}/current/bundle/archives/dynamsoft_dls-linux_x64-v{NEW}.tar.gz"
+    archive = f"{KIT}/dls-{NEW}/bundle/archives/dynamsoft_dls-linux_x64-v{NEW}.tar.gz"
     site.operator(f"{PROGRAMS}/dlskit archive pin {archive} --into {SITE}/group_vars/dls.yml")
     site.deploy("upgrade", "-e", "dls_server_upgrade_acknowledged=true")
     assert [site.version(name) for name in (MAIN, STANDBY)] == [NEW, NEW]

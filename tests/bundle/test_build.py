@@ -187,6 +187,23 @@ def test_pip_is_the_one_that_a_checkout_takes() -> None:
     assert f"pip=={version} --hash=sha256:{bootstrap.PIP_SHA256}\n" in wheels.PIP.read_text()
 
 
+def test_the_kit_of_a_bundle_has_the_examples_and_no_site_of_whoever_builds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (*kit.FOLDERS, "inventories/mysite"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "hosts.yml").write_text("dls: {}")
+    for name in kit.FILES:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(kit, "ROOT", tmp_path)
+    monkeypatch.setattr(kit, "wheel", lambda: ("kit.whl", b""))
+    content = Content()
+    kit.add(content, docs=False)
+    assert {path for path in content.read() if "/inventories/" in path} == {
+        f"kit/inventories/{kind}/hosts.yml" for kind in ("single", "pair", "windows")
+    }
+
+
 def test_the_wheel_of_the_kit_installs_and_runs(tmp_path: Path) -> None:
     name, data = kit.wheel()
     (tmp_path / name).write_bytes(data)

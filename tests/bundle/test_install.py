@@ -290,6 +290,8 @@ def test_it_runs_from_the_bundle_by_itself(tmp_path: Path, key: Path) -> None:
 def test_a_site_begins_as_a_copy_of_an_example(tmp_path: Path, kind: str) -> None:
     done = CliRunner().invoke(main, ["init", str(tmp_path / "site"), "--kind", kind])
     assert done.exit_code == 0, done.output
+    assert ("deploy site" in done.output) == (kind != "windows")
+    assert ("certificate and key of each host into files/" in done.output) == (kind == "pair")
     example = ROOT / "inventories" / kind
     assert {path.relative_to(tmp_path / "site") for path in (tmp_path / "site").rglob("*")} == {
         path.relative_to(example) for path in example.rglob("*")
@@ -328,3 +330,17 @@ def test_a_site_of_an_installed_bundle_names_its_archive_and_its_packages(
     assert found["dls_server_archive_checksum"].startswith("sha256:")
     assert found["dls_server_package_repositories"] == str(tmp_path / "into/current/bundle/repositories")
     assert json.loads((current / "manifest.json").read_text())["name"] == "first"
+
+
+def test_the_next_steps_are_those_of_the_bundle_that_the_kit_comes_from(
+    tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(install.install(str(samples.make(tmp_path / "made", KIT, "first")), str(key), str(tmp_path / "into")))
+    monkeypatch.setattr(site, "bundle_of_this_kit", lambda: folder / "bundle")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["init", "here"])
+    assert done.exit_code == 0, done.output
+    here = tmp_path / "here"
+    kit = tmp_path / "into/current/kit"
+    assert f"then, in {kit}: ../venv/bin/ansible-playbook -i {here} playbooks/site.yml" in done.output
+    assert f"../venv/bin/dlskit deploy site -i {here} --dry" in done.output

@@ -173,6 +173,23 @@ def test_repair_names_them_and_takes_good_copies(parts: Path, key: Path, tmp_pat
     assert same(parts, good)
 
 
+def test_repair_takes_good_copies_of_any_name(parts: Path, key: Path, tmp_path: Path) -> None:
+    good = shutil.copytree(parts, tmp_path / "good")
+    other = tmp_path / "other"
+    other.mkdir()
+    (parts / "sample.0002").rename(other / "SAMPLE~1.000")
+    (parts / "sample.0003").rename(parts / "sample.0003.partial")  # a copy that was to be renamed
+    (parts / "sample.0004").write_bytes(b"x")
+    shutil.copy(good / "sample.0004", other / "sample (2).0004")
+    (other / "folder").mkdir()
+    done = run("repair", parts, "--from", other, "--key", key, "--json")
+    assert json.loads(done.stdout)["replaced"] == ["sample.0002", "sample.0004"]
+    assert "sample.0003: must be there" in done.stderr
+    shutil.copy(good / "sample.0003", other / "third")
+    assert run("repair", parts, "--from", other, "--key", key).exit_code == 0
+    assert same(parts, good)
+
+
 @pytest.mark.parametrize("region", [0, 1, 511, 1000, SIZE // 2, SIZE - 1])
 def test_a_byte_flipped_anywhere_in_a_part_is_found(parts: Path, key: Path, tmp_path: Path, region: int) -> None:
     _flip(parts, region)

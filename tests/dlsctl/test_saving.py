@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from dlsctl.problems import Refused
 from dlsctl.readiness import readiness_problems
 from dlsctl.saving import saving_problems
+from dlskit import fetched
 from tests.dlsctl.conftest import Site
+from tests.dlsctl.test_store import add
 
 AGE = "age1" + "q" * 58
 
@@ -72,3 +75,30 @@ def test_place_for_copies_is_asked_only_where_it_is_new(installed: Site, tmp_pat
     assert list(saving_problems(installed.installation)) == []
     installed.settings |= {"backup_push": str(tmp_path / "another")}
     assert len(list(saving_problems(installed.installation))) == 1
+
+
+def test_host_without_a_backup_is_told_where_one_can_come_from(site: Site) -> None:
+    (told,) = refusals(site, "restore")
+    assert "must hold a backup, got none" in told
+    assert "name one of the control node with dls_server_restore_upload" in told
+
+
+def test_drill_of_a_backup_whose_archive_is_gone_is_told_of_the_other_ways(installed: Site) -> None:
+    name = add(installed, 1)
+    (told,) = refusals(installed, "drill", drill_backup=name)
+    assert "must be the vendor's archive that the backup needs, got no file" in told
+    assert "dls_server_drill_backup" in told
+
+
+def test_folder_of_the_control_node_that_is_no_backup_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="must be a complete backup, got no manifest") as told:
+        fetched.read(str(tmp_path / "20261125T033000Z-2.4.11"))
+    assert "control node" in str(told.value)
+
+
+def test_schedule_whose_metrics_have_no_folder_is_refused_before_the_first_night(site: Site) -> None:
+    site.settings |= {"backup_metrics": str(site.root / "none/dls.prom")}
+    (told,) = saving_problems(site.installation)
+    assert "none: must be a folder that is there, for dls_server_backup_metrics, got none" in str(told)
+    (site.root / "none").mkdir()
+    assert list(saving_problems(site.installation)) == []

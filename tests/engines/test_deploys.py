@@ -23,6 +23,7 @@ from deploys import judge, looks, remote
 from deploys.looks import Look
 from deploys.remote import Ran
 from deploys.source import PROXY, SERVER, Source
+from deploys.tell import is_news
 from deploys.work import work
 from tests.standin.portal import license_text
 
@@ -88,7 +89,8 @@ class Fake:
             return Ran(1, "", "")
         if self.fails and self.fails in command:
             return Ran(self.code, "", "disk: must have room, got none")
-        return Ran(0, json.dumps({"text": "done", "new": "2.4.12", "old": "2.4.11", "backup": "b", "outage": 2}), "")
+        done = {"new": "2.4.12", "old": "2.4.11", "backup": "b", "outage": 2, "kept": ".replaced-2.4.11"}
+        return Ran(0, json.dumps({"text": "done", **done}), "")
 
     def deploy(self, name: str, entry: str) -> None:
         """Run a deploy on the host."""
@@ -317,6 +319,25 @@ def test_what_an_operator_has_to_know_is_said(fake: Callable[..., Fake], caplog:
     fake(variables={"dls_server_version": "2.4.99"}).deploy("install", "main")
     assert "The vendor documents no release 2.4.99" in caplog.text
     assert "The first visitor of that page sets the password of user admin" in caplog.text
+
+
+def test_no_line_says_that_nothing_was_changed_after_one_that_changed_something(
+    fake: Callable[..., Fake], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pyinfra")
+    caplog.handler.addFilter(is_news)
+    fake().deploy("install", "main")
+    assert "Success" in caplog.text
+    assert "No changes" not in caplog.text
+
+
+def test_a_restore_says_where_it_has_put_what_was_there(
+    fake: Callable[..., Fake], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "pyinfra")
+    backup = {"name": "b", "folder": "/var/backups/dls/b", "version": "2.4.11", "archive": True}
+    fake(seen={**AS_WANTED, "backup": backup}).deploy("restore", "restore")
+    assert "What was there is kept in /opt/dls/releases/.replaced-2.4.11" in caplog.text
 
 
 def test_clients_that_are_not_asked_are_told_of(fake: Callable[..., Fake], caplog: pytest.LogCaptureFixture) -> None:

@@ -140,6 +140,15 @@ def test_windows_hosts_are_left_out_with_a_word(tmp_path: Path, capsys: pytest.C
     assert "win: a Windows host, left out" in capsys.readouterr().err
 
 
+def test_variable_that_takes_a_file_which_is_not_there_is_told_with_a_hint(tmp_path: Path) -> None:
+    value = "{{ lookup('ansible.builtin.file', '/none.pem') }}"
+    with pytest.raises(Refused) as told:
+        source(tmp_path, {"dls1": {}}, dls_server_home=value).linux_hosts()
+    assert "variables: must be made out, got \n  dls1, dls_server_home: " in str(told.value)
+    assert "/none.pem" in str(told.value)
+    assert "HINT: mend what is named; a deploy has none of Ansible's facts" in str(told.value)
+
+
 def test_inventory_without_a_linux_host_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="at least one Linux host"):
         source(tmp_path, {"win": {"ansible_connection": "winrm"}}).linux_hosts()

@@ -52,6 +52,12 @@ def test_it_holds_the_parts_of_a_collection_and_nothing_else(names: set[str]) ->
     assert [name for name in names if "__pycache__" in name] == []
 
 
+def test_what_git_ignores_is_not_in_it_either() -> None:
+    lines = (ROOT / ".gitignore").read_text().splitlines()
+    ignored = {line.strip("/").split("/")[0] for line in lines if not line.startswith("#")}
+    assert ignored <= set(yaml.safe_load((ROOT / "galaxy.yml").read_text())["build_ignore"])
+
+
 def test_each_role_has_a_readme_and_every_playbook_is_there(names: set[str]) -> None:
     roles = {str(path.relative_to(ROOT)) for path in ROOT.glob("roles/*")}
     assert {f"{role}/README.md" for role in roles} <= names

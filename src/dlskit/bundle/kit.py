@@ -13,12 +13,15 @@ from typing import Any
 from dlsctl.problems import Refused
 from dlskit import __version__
 from dlskit.bundle.content import Content, Source
+from dlskit.site import KINDS
 
 ROOT = Path(__file__).resolve().parents[3]
 LOCK = ROOT / "requirements.lock"
 FOLDER = "kit"
 FOLLOWS = "0.1.0"  # the oldest version that this one may follow on a control node
-FOLDERS = ("deploys", "inventories", "meta", "playbooks", "roles", "src", "templates")
+# Of the inventories the examples alone: beside them is the site of whoever builds the bundle.
+EXAMPLES = tuple(f"inventories/{kind}" for kind in KINDS)
+FOLDERS = ("deploys", *EXAMPLES, "meta", "playbooks", "roles", "src", "templates")
 FILES = ("LICENSE", "README.md", "ansible.cfg", "galaxy.yml", "pyproject.toml", "requirements.lock")
 ORIGIN = f"pkg:generic/dlskit@{__version__}"
 _BEGINNING = (1980, 1, 1, 0, 0, 0)  # of time, in a zip file

@@ -432,15 +432,19 @@ def repair(medium: str, key_path: str, others: List[str]) -> Tuple[List[str], Li
 
 
 def _found(parts: Parts, folders: List[str]) -> Dict[str, str]:
-    """The SHA-256 of each readable file of the folders that could be a part, by path."""
+    """The SHA-256 of each readable file of the folders that could be a part, by its name or its size, by path."""
     form = re.compile(re.escape(parts["name"]) + r"\.\d{4}\Z")
+    sizes = {part["size"] for part in parts["parts"]}
     found = {}
     for folder in folders:
-        for name in sorted(filter(form.match, os.listdir(folder))):
+        for name in sorted(os.listdir(folder)):
+            if name.endswith(PARTIAL):  # may be written to
+                continue
             path = os.path.join(folder, name)
             try:
                 with verify.open_regular(path) as file:
-                    found[path] = verify.digest_of(file)
+                    if form.match(name) or os.fstat(file.fileno()).st_size in sizes:
+                        found[path] = verify.digest_of(file)
             except OSError:  # a bad sector, or no file
                 continue
     return found

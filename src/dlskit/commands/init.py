@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import click
@@ -22,11 +23,17 @@ def init_command(folder: Path, kind: str, as_json: bool) -> None:
     """
     from dlskit import site  # noqa: PLC0415
 
-    values = site.make(folder, kind, site.bundle_of_this_kit())
+    bundle = site.bundle_of_this_kit()
+    values = site.make(folder, kind, bundle)
     if as_json:
         click.echo(json.dumps({"folder": str(folder), "set": values}))
         return
-    click.echo(f"{folder}: name your hosts in hosts.yml, and read group_vars/dls.yml")
-    click.echo(
-        f"then: ansible-playbook -i {folder} playbooks/site.yml --check, or dlskit deploy site -i {folder} --dry"
-    )
+    certificates = ", and put certificate and key of each host into files/" if kind == "pair" else ""
+    click.echo(f"{folder}: name your hosts in hosts.yml, read group_vars/dls.yml{certificates}")
+    path, programs, where = str(folder), "", ""
+    if bundle:  # its programs are in no PATH, and read ansible.cfg and the playbooks from its folder
+        path, programs, where = str(folder.absolute()), "../venv/bin/", f", in {site.in_use(bundle).parent / 'kit'}"
+    steps = f"then{where}: {programs}ansible-playbook -i {shlex.quote(path)} playbooks/site.yml --check"
+    if kind != "windows":
+        steps += f", or {programs}dlskit deploy site -i {shlex.quote(path)} --dry"
+    click.echo(steps)
