@@ -41,8 +41,8 @@ OLDEST_PYTHON = (3, 11)
 CURRENT, COMPLETE, UNFINISHED = "current", ".complete", ".unfinished"
 SCRATCH = CURRENT + ".new"  # what the link is before it has its name
 LAUNCHER = """#!/bin/sh
-exec {python} -P -m dlskit "$@"
-"""  # of a shell: in the first line of a program, a path must be short and without spaces
+exec {python} -I -m dlskit "$@"
+"""  # of a shell: in the first line of a program, a path must be short and without spaces; -I: this kit and no other
 PLACE_HINT = "give a folder of its own, such as /opt/dls-kit"
 ROOM = 400 << 20  # bytes that the Python environment and the kit take beside the bundle
 
