@@ -9,6 +9,7 @@ import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -274,6 +275,19 @@ def test_a_full_disk_is_told_and_a_later_run_goes_on(
         (parts / name).unlink()
     assert join(key, tmp_path / "out", parts).exit_code == 0
     assert same(tmp_path / "bundle", tmp_path / "out")
+
+
+def test_join_asks_for_room_before_it_copies_and_less_of_it_where_parts_are_there(
+    parts: Path, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = sum(path.stat().st_size for path in parts.glob("sample.000?"))
+    free = 2 * size - 1
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    done = join(key, tmp_path / "out", parts)
+    assert (done.exit_code, "must have" in done.stderr) == (verify.EXIT_FAILED, True), done.stderr
+    assert not list((tmp_path / "out.parts").glob("sample.000?"))
+    shutil.copy(parts / "sample.0001", tmp_path / "out.parts")
+    assert join(key, tmp_path / "out", parts).exit_code == 0
 
 
 def test_an_archive_that_is_not_the_manifests_is_refused(parts: Path, key: Path, tmp_path: Path) -> None:

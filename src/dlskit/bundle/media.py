@@ -360,6 +360,7 @@ def join(media: List[str], key_path: str, out: str) -> Tuple[str, List[verify.Pr
     parts, where = read_parts(earlier + media, key)
     try:
         _keep_list(parts, where, kept)
+        _require_room(parts, kept, os.path.dirname(out))
         missing = list(collect(parts, media, kept))
         if not missing:
             shutil.rmtree(new, ignore_errors=True)
@@ -382,6 +383,21 @@ def _keep_list(parts: Parts, where: str, kept: str) -> None:
             _remove(target + PARTIAL)
             shutil.copyfile(os.path.join(where, name + end), target + PARTIAL)
             os.replace(target + PARTIAL, target)
+
+
+def _require_room(parts: Parts, kept: str, place: str) -> None:
+    """Raise Problem unless `kept` has room for the parts that are still to come, and `place` for the bundle."""
+    size = sum(part["size"] for part in parts["parts"])
+    there = sum(_size(os.path.join(kept, part["path"] + end)) for part in parts["parts"] for end in ("", PARTIAL))
+    needed = {os.stat(kept).st_dev: (kept, size - there)}
+    before = needed.get(os.stat(place).st_dev, (place, 0))[1]
+    needed[os.stat(place).st_dev] = (place, before + size)
+    for folder, room in needed.values():
+        free = shutil.disk_usage(folder).free
+        if free < room:
+            rule = "must have {} MiB free for the parts and the bundle".format((room >> 20) + 1)
+            hint = "free some, or give an --out on another disk; what was copied is kept"
+            raise verify.Problem(folder, rule, "{} MiB".format(free >> 20), hint, verify.EXIT_FAILED)
 
 
 def _let_go(parts: Parts, kept: str) -> None:
