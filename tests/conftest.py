@@ -1,6 +1,7 @@
 """What a plain `pytest` runs: the quick tests. Slow ones by mark (`-m slow`) or by name, host checks with --hosts."""
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 def pytest_configure(config: pytest.Config) -> None:
     """Leave slow tests out unless marks or single tests were asked for, and the operator's own vault out of the lab."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what runs in its background ignore it
     if not config.getoption("--hosts", default=None):
         os.environ.pop("ANSIBLE_VAULT_PASSWORD_FILE", None)
     if not config.option.markexpr and not any("::" in argument for argument in config.args):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Error
 from playwright.sync_api import TimeoutError as TooLate
 
+from dlsctl.host import deadline
 from dlsctl.problems import Problem, Refused
 from dlskit.lines import Line, line_of, lines
 
@@ -239,7 +241,21 @@ class Portal:
 
     def _alerts(self) -> list[str]:
         """Return what the page shows as alerts; some, such as of a maintenance, are there all the time."""
-        return [text.strip() for text in self.page.get_by_role("alert").all_inner_texts() if text.strip()]
+        with self._in_time():
+            found = self.page.get_by_role("alert").all_inner_texts()
+        return [text.strip() for text in found if text.strip()]
+
+    @contextlib.contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """Raise Problem where a look that Playwright sets no limit to takes longer than `timeout`. Ends the session."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        try:
+            with deadline(self.timeout):
+                yield
+        except TimeoutError:
+            raise self._unending() from None
 
     def until(self, condition: Callable[[], bool], seconds: float | None = None) -> bool:
         """Wait for a condition, `timeout` seconds without another figure. Return whether it came about."""
@@ -257,9 +273,11 @@ class Portal:
         try:
             self.page.locator("html").wait_for(state="attached")
         except TooLate:
-            hint = "raise --timeout where the portal is slow; else open it by hand, and restart the server"
-            rule = f"must react within {self.timeout:g} s"
-            raise Problem("portal", rule, "a page whose program does not end", hint) from None
+            raise self._unending() from None
+
+    def _unending(self) -> Problem:
+        hint = "raise --timeout where the portal is slow; else open it by hand, and restart the server"
+        return Problem("portal", f"must react within {self.timeout:g} s", "a page whose program does not end", hint)
 
     def upload(self, text: Text, file: FilePayload) -> None:
         """Click the button that opens the browser's file dialog, and choose the file there."""
