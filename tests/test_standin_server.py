@@ -123,7 +123,7 @@ def test_a_term_to_the_launcher_ends_java_in_order(new_instance: NewInstance) ->
     instance = new_instance()
     instance.start_ready()
     os.kill(instance.launcher(), signal.SIGTERM)
-    instance.wait_for(lambda: instance.stopped() and instance.log.endswith("Stopped\n"))
+    instance.wait_for(lambda: instance.stopped() and " Stopped\n" in instance.log)
 
 
 def test_the_death_of_java_ends_the_launcher(new_instance: NewInstance) -> None:
