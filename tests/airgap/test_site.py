@@ -143,7 +143,7 @@ class Site:
     def write_inventory(self) -> None:
         """Begin the inventory of a pair, and fill in what `init` asks for."""
         self.operator(f"{PROGRAMS}/dlskit init {SITE} --kind pair")
-        names = f"s/dls1.example.com/{MAIN}/; s/dls2.example.com/{STANDBY}/; s/# ansible_user: admin/ansible_user: kit/"
+        names = f"s/dls1.example.com/{MAIN}/; s/dls2.example.com/{STANDBY}/"
         files = f"{SITE}/hosts.yml {SITE}/group_vars/dls.yml"
         self.operator(f"sed -i '{names}; s/^  hosts:/  vars: {{ansible_user: {hosts.USER}}}\\n&/' {files}")
         # An authority of one's own, which the vendor's Java does not know: docs/pair.md.

@@ -8,11 +8,10 @@ from tests.windows import seen, stub
 
 pytestmark = pytest.mark.slow
 HOME = {"__dls_server_home": r"C:\dls"}
-STOPPED = {"ansible.windows.slurp": {"content": ""}, "ansible.windows.win_service_info": {"services": []}}
 
 
 def test_a_server_that_takes_no_connection_is_given_up_with_the_reason(tmp_path: Path) -> None:
-    host = stub.Host(tmp_path, STOPPED)
+    host = stub.Host(tmp_path, {"ansible.windows.slurp": {"content": ""}})
     done = host.play("dls_server", "windows/give_up", **HOME, __dls_server_answered=seen.SILENT)
     assert "must answer http://127.0.0.1:48080/page/index.html within 120 s, got " in done.output
     assert seen.SILENT["msg"] in done.output

@@ -28,7 +28,7 @@ DEPLOYS = ("site", "install", "verify", "licenses", "backup", "restore", "upgrad
 @click.option("--dry", is_flag=True, help="Only say what would change; exits with 5 where something would.")
 @click.option("--strict", is_flag=True, help="Change no host when one is refused or does not answer.")
 def deploy_command(become: bool, **question: Any) -> None:
-    """Do on Linux hosts what the playbook DEPLOY does, by pyinfra: several times faster.
+    """Do on Linux hosts what the playbook DEPLOY does, by pyinfra.
 
     Looks at every host first and says what would change. Exits with 0 when all is as wanted, 1 when a host failed or
     did not answer, 5 when --dry found something to change, 6 when a host was refused, where nothing was changed.
