@@ -101,6 +101,7 @@ class Site:
         for name in self.hosts:
             self.on(name, NO_WAY_OUT)
             self.on(name, f"cat >/root/watch.py; systemd-run --quiet --unit=watch python3 /root/watch.py {LOG}", WATCH)
+            self.on(name, f"until grep -qs watches {LOG}; do sleep 0.1; done")
         self.give_keys()
 
     def on(self, host: str, command: str, stdin: str | bytes = b"") -> str:
@@ -208,12 +209,11 @@ def site(request: pytest.FixtureRequest, bundles: Bundles) -> Iterator[Site]:
 
 
 def test_who_leaves_the_network_is_seen(site: Site) -> None:
+    connect = 'import socket; socket.create_connection(("198.51.100.7", 443), timeout=0.5)'
     for name in site.hosts:
-        site.on(name, "timeout 1 python3 -c 'import socket; socket.create_connection((\"198.51.100.7\", 443))' || true")
-        site.on(name, "timeout 1 getent hosts dynamsoft.com || true")
-    time.sleep(0.5)
-    for name, lines in site.left().items():
-        assert {line.split(" b'")[0] for line in lines} >= {"198.51.100.7 443", "192.0.2.53 53"}, name
+        site.on(name, f"python3 -c '{connect}' || true; timeout 5 getent hosts dynamsoft.com || true")
+        for place in ("198.51.100.7 443", "192.0.2.53 53"):
+            site.on(name, f"timeout 30 sh -c \"until grep -qF '{place} ' {LOG}; do sleep 0.1; done\"")
         site.on(name, f"echo watches >{LOG}")
 
 
