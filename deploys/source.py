@@ -314,18 +314,31 @@ def ssh_options(words: list[str]) -> Iterator[tuple[str, str]]:
             yield SSH_FLAGS[flag].lower(), value
 
 
+# By method of becoming root: what pyinfra calls it by, and the options that change nothing in how it does.
+METHODS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "sudo": ({"_sudo": True}, ["-H", "-S", "-n"]),
+    "su": ({}, []),
+    "doas": ({"_doas": True}, ["-n"]),
+}
+
+
 def become(settings: Mapping[str, Any]) -> dict[str, Any]:
     """How commands become root: as the playbooks do, unless the inventory says otherwise."""
-    if str(settings.get("ansible_become", True)).lower() in ("false", "no", "off", "0", "n", "f"):
+    if str(settings["become"]).lower() in ("false", "no", "off", "0", "n", "f"):
         return {}
-    method = str(settings.get("ansible_become_method") or "sudo").rsplit(".", 1)[-1]
-    if method not in ("sudo", "su", "doas"):
+    method = settings["method"].rsplit(".", 1)[-1]
+    if method not in METHODS:
         raise Refused("ansible_become_method", "must be sudo, su or doas for pyinfra", method, "use the playbook")
-    data = {"su": {}, "sudo": {"_sudo": True}, "doas": {"_doas": True}}[method]
-    password = settings.get("ansible_become_password", settings.get("ansible_become_pass"))
-    user = settings.get("ansible_become_user", "root")
+    data, harmless = METHODS[method]
+    if settings.get("exe") not in (None, method, f"/bin/{method}", f"/usr/bin/{method}"):
+        rule = f"must be {method} for pyinfra"
+        raise Refused("ansible_become_exe", rule, settings["exe"], "leave it out, or use the playbook")
+    if not set(str(settings.get("flags") or "").split()) <= {*harmless}:
+        rule = f"must be {' '.join(harmless) or 'left out'} for pyinfra, which has options of its own"
+        raise Refused("ansible_become_flags", rule, settings["flags"], "leave it out, or use the playbook")
+    user, password = settings.get("user") or "root", settings.get("pass")
     if method == "su" or user != "root":  # for another user than root, pyinfra wants access control lists on the host
-        data[f"_{method}_user"] = user
+        data = {**data, f"_{method}_user": user}
     return {**data, **({f"_{method}_password": password} if password and method != "doas" else {})}
 
 

@@ -15,12 +15,13 @@ from ansible.cli import CLI
 from ansible.inventory.host import Host
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import connection_loader, init_plugin_loader
+from ansible.plugins.loader import become_loader, connection_loader, init_plugin_loader
 from ansible.template import Templar
 from ansible.vars.manager import VariableManager
 
 SSH_OPTIONS = ("host", "port", "remote_user", "password", "private_key_file", "ssh_executable", "ssh_args",
                "ssh_common_args", "ssh_extra_args", "host_key_checking")  # fmt: skip
+BECOME_OPTIONS = ("user", "pass", "exe", "flags")
 
 
 class Inventory:
@@ -56,16 +57,29 @@ class Inventory:
                 found.pop(name, None)
         return found
 
-    def connection(self, host: Host, values: Mapping[str, Any], unresolved: dict[str, str]) -> dict[str, Any]:
-        """How Ansible connects to a host: `connection`, the plugin's name, and `ssh`, ssh's settings."""
+    def settings(self, host: Host, values: Mapping[str, Any], unresolved: dict[str, str]) -> dict[str, Any]:
+        """Ansible's own variables of a host, of which its plugins take their options."""
         names = (name for name in values if name.startswith("ansible_") and name != "ansible_facts")
-        own = {**self.resolve(names, values, unresolved), "inventory_hostname": host.name}
+        return {**self.resolve(names, values, unresolved), "inventory_hostname": host.name}
+
+    def connection(self, own: Mapping[str, Any]) -> dict[str, Any]:
+        """How Ansible connects to a host of such settings: `connection`, the plugin's name, and `ssh`, its options."""
         plugin = connection_loader.get("ssh", class_only=True)
         options = constants.config.get_plugin_options("connection", plugin._load_name, variables=own)
         return {
             "connection": str(own.get("ansible_connection", constants.DEFAULT_TRANSPORT)),
             "ssh": {name: options.get(name) for name in SSH_OPTIONS},
         }
+
+    def become(self, own: Mapping[str, Any]) -> dict[str, Any]:
+        """How Ansible becomes root on a host of such settings: `become`, as said or None, `method`, and its options."""
+        method = str(own.get("ansible_become_method") or constants.DEFAULT_BECOME_METHOD)
+        plugin = become_loader.get(method, class_only=True)
+        found = {"become": own.get("ansible_become"), "method": method}
+        if plugin is None:
+            return found
+        options = constants.config.get_plugin_options("become", plugin._load_name, variables=dict(own))
+        return {**found, **{name: options.get(f"become_{name}") for name in BECOME_OPTIONS}}
 
 
 def main() -> None:
@@ -82,7 +96,7 @@ def main() -> None:
     unresolved: dict[str, str] = {}
     answer = {
         "name": host.name,
-        **inventory.connection(host, values, unresolved),
+        **inventory.connection(inventory.settings(host, values, unresolved)),
         "variables": inventory.resolve([name for name in question["variables"] if name in values], values, unresolved),
         "unresolved": unresolved,
     }

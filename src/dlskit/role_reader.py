@@ -34,8 +34,6 @@ from ansible.vars.hostvars import HostVars
 
 from dlskit.inventory_reader import Inventory
 
-BECOME = ("ansible_become", "ansible_become_user", "ansible_become_method", "ansible_become_password",
-          "ansible_become_pass")  # fmt: skip
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 FAILED = "failed: "  # begins what is no JSON
 # Variables of a role that are the same for every host: made out once.
@@ -66,10 +64,8 @@ class Reader:
         for host in self.hosts:
             values = self.inventory.variables.get_vars(host=host)
             problems: dict[str, str] = {}
-            found = {
-                **self.inventory.connection(host, values, problems),
-                "become": self.inventory.resolve([name for name in BECOME if name in values], values, problems),
-            }
+            own = self.inventory.settings(host, values, problems)
+            found = {**self.inventory.connection(own), "become": self.inventory.become(own)}
             if self.is_windows(values):
                 windows.append(host.name)
                 continue

@@ -58,26 +58,38 @@ def test_options_of_ssh_keep_their_meaning(words: str, settings: dict[str, str])
     assert dict(ssh_options(shlex.split(words))) == settings
 
 
+BECOME: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {"_sudo": True}),
+    ({"ansible_become": "no"}, {}),
+    ({"ansible_become": "f"}, {}),
+    ({"ansible_become_method": None}, {"_sudo": True}),
+    ({"ansible_become_password": "p"}, {"_sudo": True, "_sudo_password": "p"}),
+    ({"ansible_sudo_pass": "p"}, {"_sudo": True, "_sudo_password": "p"}),
+    ({"ansible_become_user": "adm"}, {"_sudo": True, "_sudo_user": "adm"}),
+    ({"ansible_become_flags": "-H -n", "ansible_become_exe": "/usr/bin/sudo"}, {"_sudo": True}),
+    ({"ansible_become_method": "su", "ansible_become_pass": "p"}, {"_su_user": "root", "_su_password": "p"}),
+    ({"ansible_become_method": "community.general.doas"}, {"_doas": True}),
+]
+
+
+def test_commands_become_root_as_in_the_playbooks(tmp_path: Path) -> None:
+    hosts = {f"dls{number}": variables for number, (variables, _) in enumerate(BECOME)}
+    found = [data for _, data in source(tmp_path, hosts).linux_hosts()]
+    assert [{key: data[key] for key in data if key[0] == "_"} for data in found] == [data for _, data in BECOME]
+
+
 @pytest.mark.parametrize(
-    ("variables", "data"),
+    ("settings", "words"),
     [
-        ({}, {"_sudo": True}),
-        ({"ansible_become": "no"}, {}),
-        ({"ansible_become": "f"}, {}),
-        ({"ansible_become_method": None}, {"_sudo": True}),
-        ({"ansible_become_password": "p"}, {"_sudo": True, "_sudo_password": "p"}),
-        ({"ansible_become_user": "adm"}, {"_sudo": True, "_sudo_user": "adm"}),
-        ({"ansible_become_method": "su", "ansible_become_pass": "p"}, {"_su_user": "root", "_su_password": "p"}),
-        ({"ansible_become_method": "community.general.doas"}, {"_doas": True}),
+        ({"method": "pbrun"}, "ansible_become_method: must be sudo, su or doas for pyinfra, got pbrun"),
+        ({"flags": "-H -i"}, "ansible_become_flags: must be -H -S -n for pyinfra"),
+        ({"method": "su", "flags": "-l"}, "ansible_become_flags: must be left out for pyinfra"),
+        ({"exe": "/opt/pb/sudo"}, "ansible_become_exe: must be sudo for pyinfra"),
     ],
 )
-def test_commands_become_root_as_in_the_playbooks(variables: dict[str, Any], data: dict[str, Any]) -> None:
-    assert become(variables) == data
-
-
-def test_method_that_pyinfra_has_not_is_refused() -> None:
-    with pytest.raises(Refused, match="must be sudo, su or doas"):
-        become({"ansible_become_method": "pbrun"})
+def test_a_way_to_root_that_pyinfra_does_not_go_is_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(Refused, match=words):
+        become({"become": None, "method": "sudo", **settings})
 
 
 def test_host_is_reached_as_by_ansible(tmp_path: Path) -> None:
