@@ -45,6 +45,7 @@ LARGEST_MANIFEST = 64 << 20  # bytes
 LARGEST_TEXT = 1 << 14  # bytes of a key or signature; a trusted comment may have 8 KiB
 PIECE = 1 << 20  # bytes read at once
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
+VERSION = re.compile(r"[0-9]{1,9}(?:[.+-][0-9a-z]{1,9}){0,7}\Z")
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 LONGEST_PATH = 240  # of letters, below the folder of the bundle
 _RESERVED = r"(?!(?:con|nul|aux|prn|com\d|lpt\d)(?:\.|\Z))"  # on Windows
@@ -209,8 +210,11 @@ def read_signed(folder: str, name: str, key: Tuple[bytes, bytes]) -> Tuple[bytes
 def parse_manifest(data: bytes, name: str = MANIFEST) -> Dict[str, Any]:
     """The manifest in a text; raises Problem for one that is none, or of another schema, or with a dangerous name."""
     manifest = parse_document(data, name, KIND, SCHEMA)
-    if not isinstance(manifest.get("files"), list) or not isinstance(manifest.get("kit"), str):
-        raise _malformed(name, "a list of files of a kit", "none")
+    if not isinstance(manifest.get("files"), list):
+        raise _malformed(name, "made with a list of files", "none")
+    for version in (manifest.get("kit"), manifest.get("kit_from", "0")):
+        if not is_text(version, VERSION):
+            raise _malformed(name, "made by a version of the kit", shown(version))
     for key in ("vendor", "pythons", "platforms", "targets"):
         values = manifest.get(key)
         if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
