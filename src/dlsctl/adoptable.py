@@ -1,7 +1,6 @@
 """Whether a server that was installed by hand can be taken over: every reason against it, at once."""
 
 import os
-import re
 import stat
 import tarfile
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
@@ -18,13 +17,12 @@ from dlsctl.files import (
     refuse_unreadable,
     walk,
 )
-from dlsctl.host import read_proc
 from dlsctl.installation import Installation
 from dlsctl.launch import startup_with_ports
+from dlsctl.mounts import in_memory, is_within, mount_of, mounts
 from dlsctl.problems import Problem, Refused, one_line
 
 NAMED = 10  # paths that a message names of many
-IN_MEMORY = ("tmpfs", "ramfs")
 # Of the vendor's layout: where another server lies inside the folder, one of these is somewhere below its top.
 LANDMARKS = ("startup.sh", "startup.bat", "dynamsoftdlsx", "dynamsoftdlsx.exe")
 
@@ -48,26 +46,6 @@ def place_problems(inst: Installation, folder: str) -> Iterator[Problem]:
         yield Refused(folder, "must not be a home of the kit", "kit/releases in it", "it is managed already")
 
 
-def is_within(path: str, folder: str) -> bool:
-    return (path + "/").startswith(folder.rstrip("/") + "/")
-
-
-def mounts() -> List[Tuple[str, str]]:
-    """Mount points of this host, each with its kind of file system (proc(5), mountinfo), the latest last."""
-    found = []
-    for line in (read_proc("/proc/self/mountinfo") or "").splitlines():
-        left, _, right = line.partition(" - ")
-        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal.group(1), 8)), left.split()[4])
-        found.append((point, right.split()[0]))
-    return found
-
-
-def mount_of(path: str) -> Tuple[str, str]:
-    """The mount point that a path is below of, and the kind of its file system."""
-    holding = [pair for pair in mounts() if is_within(path, pair[0])]
-    return max(holding, key=lambda pair: len(pair[0]), default=("/", ""))
-
-
 def is_renamable(folder: str, into: str) -> bool:
     """Whether one rename can move a folder into another one: both are below one mount, and it is none itself."""
     point = mount_of(folder)[0]
@@ -81,8 +59,8 @@ def host_problems(inst: Installation, folder: str) -> Iterator[Problem]:
     if current or inst.installed():
         got = current or inst.installed()[0]
         yield Refused(inst.home, "must hold no other installation", got, "uninstall it, or give the kit another home")
-    kind = mount_of(folder)[1]
-    if kind in IN_MEMORY:
+    kind = in_memory(folder)
+    if kind:
         yield Refused(folder, "must be on a disk", kind, "move it to a disk while the server is stopped")
     for point, _ in mounts():
         if point != folder and is_within(point, folder):

@@ -25,6 +25,7 @@ from dlsctl.installation import Installation
 from dlsctl.journal import busy_problems
 from dlsctl.licenses import license_index, look_at_licenses
 from dlsctl.look import as_configured, findings, look
+from dlsctl.mounts import in_memory
 from dlsctl.packages import FAMILIES, os_family, platform
 from dlsctl.pair import look_at_pair
 from dlsctl.problems import Problem, Refused, one_line
@@ -111,6 +112,7 @@ def machine_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
                 pwd.getpwuid(os.geteuid()).pw_name,
                 "run the playbook with become: true",
             )
+        yield from memory_problems(spec)
         if inst.launch == "direct" and user_exists(inst.user) and pwd.getpwnam(inst.user).pw_uid == 0:
             yield Refused(prefix + "user", "must not be root", inst.user, "name a user that has no other rights")
     elif inst.launch == "direct" and os.geteuid() != 0 and inst.user != pwd.getpwuid(os.geteuid()).pw_name:
@@ -206,6 +208,16 @@ def purge_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
                 "{} with {}".format(folder, one_line(foreign[0])),
                 "move that away, or uninstall without purge",
             )
+
+
+def memory_problems(spec: Spec) -> Iterator[Problem]:
+    """Whether what must outlive a boot is on disks."""
+    for short in ("home", "config_dir", "data_dir", "backup_dir"):
+        folder = spec["values"][spec["prefix"] + short]
+        kind = in_memory(os.path.realpath(existing_parent(folder)))
+        if kind:
+            hint = "mount a disk there, or choose another folder"
+            yield Refused(spec["prefix"] + short, "must be on a disk", "{} in {}".format(folder, kind), hint)
 
 
 def port_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 import dlsctl.adopt
-import dlsctl.adoptable
 import dlsctl.byhand
+import dlsctl.mounts
 from dlsctl.adopt import COPY, RENAME, Takeover, rehearse_adoption
 from dlsctl.byhand import names_folder, starting_lines
 from dlsctl.cli import main
@@ -80,7 +80,7 @@ class Hand:
 
 @pytest.fixture
 def hand(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hand]:
-    monkeypatch.setattr(dlsctl.adoptable, "IN_MEMORY", ())  # where tests write may be one
+    monkeypatch.setattr(dlsctl.mounts, "IN_MEMORY", ())  # where tests write may be one
     monkeypatch.setattr(dlsctl.byhand, "STARTERS", (f"{site.root}/rc.local",))
     hand = Hand(site, tiny.build(site.root), site.root / "hand/dls-linux")
     unpack(hand)
@@ -295,7 +295,7 @@ def test_every_reason_is_told_at_once(hand: Hand) -> None:
 
 
 def test_folder_in_memory_is_refused(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dlsctl.adoptable, "IN_MEMORY", ("tmpfs",))
+    monkeypatch.setattr(dlsctl.mounts, "IN_MEMORY", ("tmpfs",))
     replace(monkeypatch, "mounts", lambda: [("/", "ext4"), (str(hand.folder.parent), "tmpfs")])
     assert "must be on a disk, got tmpfs" in hand.refusal()
 
@@ -339,7 +339,7 @@ def test_failure_gives_everything_back(running: Hand, method: str, monkeypatch: 
     assert hand.folder.stat().st_mode & 0o777 == 0o711
     assert hand.answers()
     monkeypatch.undo()
-    monkeypatch.setattr(dlsctl.adoptable, "IN_MEMORY", ())
+    monkeypatch.setattr(dlsctl.mounts, "IN_MEMORY", ())
     assert hand.adopt() == EXIT_OK
     assert hand.answers()
 

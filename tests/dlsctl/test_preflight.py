@@ -295,6 +295,18 @@ def test_host_that_is_not_fit_is_refused(
     assert "\nHINT: " in found[0]
 
 
+@pytest.mark.parametrize("entry", ["main", "restore", "adopt"])
+def test_folder_that_is_gone_after_a_boot_is_refused(
+    spec: dict[str, Any], site: Site, monkeypatch: pytest.MonkeyPatch, entry: str
+) -> None:
+    spec["values"]["dls_server_supervisor"] = "systemd"
+    replace(monkeypatch, "mounts", lambda: [("/", "ext4"), (f"{site.root}", "ext4"), (f"{site.root}", "tmpfs")])
+    found = texts({**spec, "entry": entry, "line": {}})
+    home = spec["values"]["dls_server_home"]
+    assert any(text.startswith(f"dls_server_home: must be on a disk, got {home} in tmpfs\nHINT: ") for text in found)
+    assert sum("must be on a disk" in text for text in found) == 4
+
+
 @pytest.mark.parametrize(
     ("identifier", "like", "family"),
     [

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-import dlsctl.adoptable
 import dlsctl.byhand
+import dlsctl.mounts
 from dlsctl.byhand import Way
 from dlsctl.installation import Installation, Release
 from dlsctl.problems import Unhealthy
@@ -152,7 +152,7 @@ def put_in_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     }
     for name, part in {**parts, **parts_by_hand(world)}.items():
         replace(monkeypatch, name, part)
-    monkeypatch.setattr(dlsctl.adoptable, "IN_MEMORY", ())  # where tests write may be one
+    monkeypatch.setattr(dlsctl.mounts, "IN_MEMORY", ())  # where tests write may be one
     monkeypatch.setattr(dlsctl.byhand, "STARTERS", ())
 
 
