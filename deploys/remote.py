@@ -13,7 +13,7 @@ from paramiko import SSHException
 from pyinfra.api import DeployError, Host, StringCommand
 from pyinfra.api.arguments import auth_argument_meta
 
-from deploys import password
+from deploys import copies, password
 from deploys.source import SOURCES
 
 
@@ -60,6 +60,7 @@ def run(host: Host, words: Sequence[str], stdin: str | None = None) -> Ran:
     Raises Lost when the connection is lost.
     """
     password.guard(host)
+    copies.guard(host)
     command = StringCommand(shlex.join(words) + "; printf '\\n%s' \"$?\"")
     try:
         _, lines = host.run_shell_command(command, _stdin=stdin, **host_arguments(host))

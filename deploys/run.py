@@ -188,11 +188,15 @@ def carry_out(state: State) -> None:
 def carry_out_on(state: State, host: Host) -> None:
     """Run the operations of a host up to one that fails."""
     with ctx_state.use(state), ctx_host.use(host):
-        for operation in (each for each in state.get_op_order() if each in state.ops[host]):
-            if not run_host_op(state, host, operation):
-                state.failed_hosts.add(host)
-                state.active_hosts.discard(host)
-                return
+        operations = [each for each in state.get_op_order() if each in state.ops[host]]
+        try:
+            done = all(run_host_op(state, host, operation) for operation in operations)
+        except Exception as error:  # a fault of the kit's must not end what is done on the others
+            done = False
+            complain(host, f"{host.data.kit_name}: must be worked on to the end, got {type(error).__name__}: {error}")
+        if not done:
+            state.failed_hosts.add(host)
+            state.active_hosts.discard(host)
 
 
 def differences(source: Source, name: str) -> Iterator[str]:

@@ -20,6 +20,7 @@ from deploys.remote import Failed
 from deploys.source import ROOT, SERVER
 from deploys.steps import Steps
 from deploys.tell import say
+from deploys.work import reach
 from dlsctl.problems import Refused
 
 FAMILIES = ROOT / "roles/dls_server/vars"
@@ -250,9 +251,10 @@ def install_python(host: Host) -> None:
 
 def undo(host: Host, look: Look, steps: Steps) -> str:
     """Put the host back as it was before steps of which one has failed; returns what became of it."""
-    remove_sent_packages(host)
     if steps.failure and steps.failure.code in (BUSY, BLOCKED):  # for another run, or a person
         return ""
+    reach(host, look.wanted)
+    remove_sent_packages(host)
     if look.seen["installed"]:
         undo_configuration(host, look)
     elif not steps.has_installed and exists(host, f"{look.wanted['dls_server_home']}/current"):

@@ -13,6 +13,7 @@ from pyinfra.operations import python
 from deploys.looks import source_of
 from deploys.remote import Failed
 from deploys.tell import complain, say
+from dlsctl.problems import Problem
 
 Change = Callable[[Host], object]  # does something on a host. Raises Failed
 
@@ -21,13 +22,13 @@ class Steps:
     """Operations for one host, in order. After one that fails, no other one is run."""
 
     def __init__(self) -> None:
-        self.metas: list[OperationMeta] = []
+        self.metas: list[tuple[str, OperationMeta]] = []  # with their names
         self.failure: Failed | None = None
         self.has_installed = False  # a release that was not there
 
     def failed(self) -> bool:
         """Whether an operation has failed."""
-        return any(meta.is_complete() and not meta.did_succeed() for meta in self.metas)
+        return any(has_failed(meta) for _, meta in self.metas)
 
     def starts(self, host: Host, name: str) -> bool:
         """Whether an operation is to be run now, and says so then."""
@@ -42,7 +43,7 @@ class Steps:
         conditions = [*options.pop("_if", []), lambda: self.starts(host, options["name"])]
         source_of(host).plans.setdefault(host.data.kit_name, []).append(options["name"])
         meta = operation(*arguments, **options, _ignore_errors=True, _if=conditions)
-        self.metas.append(meta)
+        self.metas.append((options["name"], meta))
         return meta
 
     def do(self, name: str, change: Change, **options: Any) -> OperationMeta:
@@ -61,11 +62,11 @@ class Steps:
 
     def reason(self) -> str:
         """Why an operation failed."""
-        printed = [meta.stderr or meta.stdout for meta in self.metas if meta.is_complete() and not meta.did_succeed()]
-        return str(
-            self.failure
-            or next((text.strip() for text in printed if text.strip()), "a step must succeed, got what is said above")
-        )
+        if self.failure:
+            return str(self.failure)
+        name, meta = next((name, meta) for name, meta in self.metas if has_failed(meta))
+        told = (meta.stderr or meta.stdout).strip()
+        return told or str(Problem(name, "must succeed", "what is said above", "mend that, and run the same again"))
 
     def otherwise(self, name: str, undo: Callable[[Host], str] = lambda host: "") -> None:
         """End the steps: where one has failed, undo them, and fail the host with the reason and what `undo` says."""
@@ -79,3 +80,8 @@ class Steps:
             return False
 
         python.call(function=function, name=name, _if=[self.failed])
+
+
+def has_failed(meta: OperationMeta) -> bool:
+    """Whether an operation was run, and failed."""
+    return bool(meta.is_complete() and not meta.did_succeed())

@@ -12,7 +12,7 @@ from gevent.lock import BoundedSemaphore
 from paramiko import SSHException
 from pyinfra.api import Host
 
-from deploys import remote
+from deploys import copies, remote
 from deploys.looks import Wanted
 from deploys.remote import Failed, Lost, Ran
 
@@ -50,6 +50,14 @@ def outcome(host: Host, wanted: Wanted, run: str) -> Ran:
     return started if started.code == BLOCKED else dlsctl(host, wanted, question)
 
 
+def reach(host: Host, wanted: Wanted) -> None:
+    """Have a host answer again, if its connection was lost. Raises Failed."""
+    try:
+        remote.run(host, ["true"])
+    except Lost:
+        reconnect(host, int(wanted["dls_server_reconnect_timeout"]))
+
+
 def reconnect(host: Host, patience: int) -> None:
     """Connect to a host again, within some seconds. Raises Failed."""
     deadline = time.monotonic() + patience
@@ -58,6 +66,7 @@ def reconnect(host: Host, patience: int) -> None:
             host.disconnect()
         host.connect(show_errors=False)
         if host.connected:
+            copies.clean(host)
             return
         if time.monotonic() > deadline:
             raise Failed(
