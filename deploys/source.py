@@ -59,6 +59,8 @@ NAMES = {
     ),
     PROXY: ("__dls_proxy_request",),
 }
+# What is asked only where another variable is true: it takes the variables of all other hosts.
+ONLY_IF = {"__dls_server_pair_request": "__dls_server_is_paired"}
 # What a playbook has by then, and a deploy fills in itself.
 NOT_YET = {"__dls_server_preflight": {"stdout": "{}"}}
 CONNECTORS = {"ssh": "", "smart": "", "local": "@local", "docker": "@docker/{host}", "podman": "@podman/{host}"}
@@ -193,6 +195,7 @@ class Source:
                 "names": NAMES[role],
                 "given": {**NOT_YET, f"__{role}_entry": entry},
                 "aliases": self._aliases() if role == SERVER else {},
+                "only_if": ONLY_IF,
             }
             for role, entry in views
         }

@@ -10,6 +10,7 @@ from typing import Callable, Optional, Sequence
 
 from dlsctl import __doc__ as ABOUT
 from dlsctl.access import filter_is_loaded, load_filter, require_address_filter, require_closed, uses_filter
+from dlsctl.answers import perform
 from dlsctl.apply import apply, plan
 from dlsctl.deployment import Spec, prepare
 from dlsctl.files import write_json
@@ -31,7 +32,6 @@ from dlsctl.pair import STANDBY_REFUSES, confirm_part, own_client_answer, pair_r
 from dlsctl.password import forget_lost, is_recorded, lost_problems, require_held
 from dlsctl.problems import (
     EXIT_DIFFERS,
-    EXIT_FAILED,
     EXIT_OK,
     EXIT_REFUSED,
     EXIT_STOPPED,
@@ -42,7 +42,6 @@ from dlsctl.problems import (
     Refused,
     Stopped,
     one_line,
-    problem_of,
 )
 from dlsctl.processes import is_running, server_processes
 from dlsctl.sandbox import hidden_labels, labels_in_sight, rehearse
@@ -60,50 +59,8 @@ def main(arguments: Optional[Sequence[str]] = None, spec: Optional[Spec] = None)
     return perform(options)
 
 
-def perform(options: argparse.Namespace) -> int:
-    """Run a verb and print its answer, or what went wrong; returns the exit code.
-
-    `options` holds `verb`, a function from options to an answer, `json` and `debug`, and what the verb needs.
-    """
-    try:
-        verb: Callable[[argparse.Namespace], Answer] = options.verb
-        code, answer, text = verb(options)
-    except (Exception, KeyboardInterrupt) as error:
-        if options.debug and not isinstance(error, Problem):
-            raise
-        return report(problem_of(error), options)
-    return answered(json.dumps(answer, sort_keys=True) if options.json else printable(text), code)
-
-
-def answered(text: str, code: int) -> int:
-    """Print the answer; returns `code`, or EXIT_FAILED where it could not be written."""
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where Python's own last flush goes
-        if not isinstance(error, BrokenPipeError):  # a reader that has seen enough is no failure
-            print("standard output: must take the answer, got {}".format(error.strerror), file=sys.stderr)
-            return EXIT_FAILED
-    return code
-
-
-def report(problem: Problem, options: argparse.Namespace) -> int:
-    """Print a problem, with --json also on standard output; returns its exit code."""
-    if options.json:
-        answered(json.dumps({"error": problem.as_dict()}), problem.code)
-    print(printable(str(problem)), file=sys.stderr)
-    return problem.code
-
-
-def printable(text: str) -> str:
-    """Text without what could steer a terminal or not be encoded: such characters are shown escaped."""
-    encoding = getattr(sys.stdout, "encoding", None) or "ascii"
-    lines = ("".join(char if char.isprintable() else ascii(char)[1:-1] for char in line) for line in text.split("\n"))
-    return "\n".join(lines).encode(encoding, "backslashreplace").decode(encoding)
-
-
 # Asked for often, or while a server is started: for these, the modules of all other verbs are not even compiled.
-QUICK = ("status", "health", "state", "version", "run", "filter", "recover")
+QUICK = ("status", "health", "state", "version", "run", "filter", "recover", "preflight", "prepare")
 
 
 def parser(word: str = "") -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ import subprocess
 import time
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
-from dlsctl.problems import Problem
+from dlsctl.problems import Problem, Refused
 
 Account = Tuple[int, int]  # (uid, gid)
 
@@ -200,3 +200,10 @@ def memory_mb() -> int:
 
 def process_name(pid: int) -> str:
     return (read_proc("/proc/{}/comm".format(pid)) or "an unknown process").strip()
+
+
+def taken_port(name: str, port: int, owner: int) -> Problem:
+    """The problem that process `owner` (0: unknown) listens on the port that the variable `name` wants."""
+    command = "{} (process {})".format(process_name(owner), owner) if owner else "another user's process"
+    got = "{}, which {} listens on".format(port, command)
+    return Refused(name, "must be a free TCP port", got, "stop that process or choose another port")

@@ -1,8 +1,9 @@
 """Distributions, and which of their packages are installed."""
 
-from typing import Any, Dict, List, NamedTuple, Optional, Set
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set
 
 from dlsctl.host import os_release, run
+from dlsctl.problems import Problem, Refused
 
 
 class Family(NamedTuple):
@@ -35,6 +36,17 @@ def os_family() -> Optional[str]:
     system = os_release()
     words = {system.get("ID", "")} | set(system.get("ID_LIKE", "").split())
     return next((name for name, family in FAMILIES.items() if words & family.words), None)
+
+
+def family_problems() -> Iterator[Problem]:
+    """Whether the kit knows this host's distribution."""
+    if os_family() is None:
+        yield Refused(
+            "operating system",
+            "must be of the family " + " or ".join(sorted(FAMILIES)),
+            os_release().get("PRETTY_NAME", "an unknown one"),
+            "supported are " + "; ".join(family.supported for family in FAMILIES.values()),
+        )
 
 
 def platform() -> Optional[str]:

@@ -13,11 +13,10 @@ from dlsctl.files import existing_parent, free_bytes, list_folder, read_tail
 from dlsctl.host import (
     has_systemd,
     memory_mb,
-    os_release,
     port_owner,
-    process_name,
     read_proc,
     run,
+    taken_port,
     unit_properties,
     user_exists,
 )
@@ -26,7 +25,7 @@ from dlsctl.journal import busy_problems
 from dlsctl.licenses import license_index, look_at_licenses
 from dlsctl.look import as_configured, findings, look
 from dlsctl.mounts import in_memory
-from dlsctl.packages import FAMILIES, os_family, platform
+from dlsctl.packages import family_problems, platform
 from dlsctl.pair import look_at_pair
 from dlsctl.problems import Problem, Refused, one_line
 from dlsctl.processes import is_running, server_processes
@@ -35,17 +34,6 @@ from dlsctl.releases import other_version_hint
 from dlsctl.saving import require_sealable, saving_problems
 from dlsctl.store import BACKUP_NAME
 from dlsctl.values import CALENDAR_HINT, CALENDAR_RULE, SHAPING, set_hint, value_problems, variable_problems
-
-
-def family_problems() -> Iterator[Problem]:
-    """Whether the kit knows this host's distribution."""
-    if os_family() is None:
-        yield Refused(
-            "operating system",
-            "must be of the family " + " or ".join(sorted(FAMILIES)),
-            os_release().get("PRETTY_NAME", "an unknown one"),
-            "supported are " + "; ".join(family.supported for family in FAMILIES.values()),
-        )
 
 
 def repository_problems(spec: Spec) -> Iterator[Problem]:
@@ -227,13 +215,6 @@ def port_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:
         owner = port_owner(port) if port else None
         if owner is not None and owner not in ours and not (owner == 0 and is_running(inst)):
             yield taken_port(prefix + name, port, owner)
-
-
-def taken_port(name: str, port: int, owner: int) -> Problem:
-    """The problem that process `owner` (0: unknown) listens on the port that the variable `name` wants."""
-    command = "{} (process {})".format(process_name(owner), owner) if owner else "another user's process"
-    got = "{}, which {} listens on".format(port, command)
-    return Refused(name, "must be a free TCP port", got, "stop that process or choose another port")
 
 
 def release_problems(spec: Spec, inst: Installation) -> Iterator[Problem]:

@@ -2,8 +2,8 @@
 
 Run as a child of who asks. The question comes as JSON on standard input: `inventory`, `vault_password_file` and
 `ask_vault` as inventory.read_host takes them; `limit`, a pattern of hosts; `extra`, a list of what --extra-vars takes;
-`kit`, the folder with `roles`; `views`, by name: of a `role` the `names` of variables, `given` some, and
-`aliases`, which are variables that stand for others.
+`kit`, the folder with `roles`; `views`, by name: of a `role` the `names` of variables, `given` some, `aliases`, which
+are variables that stand for others, and `only_if`: by variable another one that must be true, or it is None.
 
 The answer goes as JSON to a pipe, as it may hold secrets: `hosts`, and of each `connection`, `ssh`, `become` and
 `views`; `windows`, the hosts that are left out for what they are; `unresolved`, by host the reason for each variable
@@ -31,6 +31,8 @@ from ansible.module_utils.common.collections import ImmutableDict
 from ansible.plugins.loader import lookup_loader
 from ansible.template import trust_as_template
 from ansible.vars.hostvars import HostVars
+from jinja2 import Environment
+from jinja2.lexer import get_lexer
 
 from dlskit.inventory_reader import Inventory
 
@@ -116,7 +118,13 @@ class Reader:
         }
         scope = {**defaults, **values, **own, **magic, **view.get("given", {}), **self.extra}
         scope.update({alias: scope[name] for alias, name in view.get("aliases", {}).items()})
-        return [self.inventory.template(scope[name], scope) for name in view["names"]]
+        conditions = view.get("only_if", {})
+        return [
+            self.inventory.template(scope[name], scope)
+            if name not in conditions or self.inventory.template(scope[conditions[name]], scope)
+            else None
+            for name in view["names"]
+        ]
 
     def role(self, name: str, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """The defaults and the variables of a role for Linux, those made out that are the same for every host."""
@@ -159,6 +167,25 @@ def view_of_taken(asked: tuple[str, str]) -> str:
         return FAILED + str(error)
 
 
+def compile_once() -> None:
+    """Have Jinja compile a template once in the process, and not once for each host and variable that has it.
+
+    Jinja has one lexer for each syntax. A text with a backslash is left out: Ansible reads it in two ways.
+    """
+    compiled: dict[tuple[Any, ...], Any] = {}
+    plain = Environment.compile
+
+    def compile_text(self: Environment, source: Any, *words: Any, **options: Any) -> Any:
+        if not isinstance(source, str) or "\\" in source:
+            return plain(self, source, *words, **options)
+        key = (type(self), get_lexer(self), str(source), words, *sorted(options.items()))
+        if key not in compiled:
+            compiled[key] = plain(self, source, *words, **options)
+        return compiled[key]
+
+    setattr(Environment, "compile", compile_text)  # noqa: B010 - another module's name
+
+
 def interrupt(*_: object) -> NoReturn:
     """End the process; a second signal must not disturb that."""
     for number in SIGNALS:
@@ -174,6 +201,7 @@ def main() -> None:
     lookup = lookup_loader.get("template", class_only=True)
     # It copies every variable, to the last part, for each file; nothing here changes one.
     setattr(sys.modules[lookup.__module__], "deepcopy", dict)  # noqa: B010 - another module's name
+    compile_once()
     print(json.dumps(Reader(json.load(sys.stdin)).answer(), default=str))
 
 

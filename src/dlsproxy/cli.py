@@ -4,7 +4,7 @@ import argparse
 import os
 from typing import Sequence
 
-from dlsctl.cli import perform
+from dlsctl.answers import perform
 from dlsctl.deployment import Spec
 from dlsctl.problems import EXIT_OK, EXIT_REFUSED, Answer
 from dlsproxy.apply import apply

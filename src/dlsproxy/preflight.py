@@ -4,9 +4,8 @@ import os
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from dlsctl.deployment import Spec, is_as_expected
-from dlsctl.host import has_systemd, port_owner, process_name
-from dlsctl.packages import look_at_packages, os_family
-from dlsctl.preflight import family_problems, taken_port
+from dlsctl.host import has_systemd, port_owner, process_name, taken_port
+from dlsctl.packages import family_problems, look_at_packages, os_family
 from dlsctl.problems import Problem, Refused, one_line
 from dlsctl.values import set_hint, variable_problems
 from dlsfirewall import firewall

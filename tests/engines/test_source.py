@@ -240,6 +240,25 @@ def test_views_that_are_made_out_side_by_side_are_each_hosts_own(tmp_path: Path)
     assert there.view(PROXY, "main").keys() == hosts.keys()
 
 
+def test_text_in_two_syntaxes_is_read_in_each(tmp_path: Path) -> None:
+    text = "[% 1 %]{{ 2 }}"
+    header = "#jinja2: variable_start_string: '[%', variable_end_string: '%]'\n"
+    variables = {"dls_server_user": text, "dls_server_home": header + text, "dls_server_data_dir": "{{ '\\\\' }}"}
+    found = source(tmp_path, {"dls1": variables, "dls2": variables}).view(SERVER, "main")
+    for host in ("dls1", "dls2"):
+        values = found[host][0]["values"]
+        assert [values[name] for name in variables] == ["[% 1 %]2", "1{{ 2 }}", "\\\\"]
+
+
+def test_only_hosts_of_a_pair_have_another_one_looked_for(tmp_path: Path) -> None:
+    urls = {f"dls_server_{mode}_url": f"http://{mode}/" for mode in ("main", "standby")}
+    hosts = {**{mode: {**urls, "dls_server_mode": mode} for mode in ("main", "standby")}, "alone": {}}
+    found = source(tmp_path, hosts).view(SERVER, "main")
+    pairs = {host: values[NAMES[SERVER].index("__dls_server_pair_request")] for host, values in found.items()}
+    assert pairs["alone"] is None
+    assert (pairs["main"]["other"]["name"], pairs["standby"]["other"]["name"]) == ("standby", "main")
+
+
 @pytest.mark.parametrize("hosts", [1, 3])
 def test_view_that_cannot_be_made_out_is_told_however_many_hosts_there_are(
     tmp_path: Path, hosts: int, monkeypatch: pytest.MonkeyPatch
