@@ -184,7 +184,7 @@ def test_a_full_disk_behind_standard_output_gives_no_traceback(option: str, arch
     command = f"{sys.executable} -m dlskit archive pin {option} {archive} >/dev/full"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False, env=ENVIRONMENT)
     assert done.returncode == 1
-    assert "must be accessible, got No space left on device\nHINT: " in done.stderr
+    assert "must have room for what it writes, got No space left on device\nHINT: make room " in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -8,6 +8,7 @@ to standard error as `what: rule, got value` and `HINT: next action`; with --jso
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import re
@@ -87,7 +88,10 @@ def told(error: Exception, command: str, as_json: bool) -> Told:
         problem = error
     elif isinstance(error, OSError):
         where = str(error.filename or command)
-        problem = Problem(where, "must be accessible", error.strerror or error, "check the path and its rights")
+        rule, hint = "must be accessible", "check the path and its rights"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            rule, hint = "must have room for what it writes", "make room there, then run the same again"
+        problem = Problem(where, rule, error.strerror or error, hint)
     else:
         hint = f"run {command} --debug ... and report what it prints"
         problem = Problem(command, "must not fail", f"{type(error).__name__}: {error}", hint)
