@@ -160,9 +160,13 @@ def put_in_use(host: Host, look: Look) -> None:
 
 
 def put_back(host: Host, look: Look) -> None:
-    """Roll a host back."""
+    """Roll a host back, and prove the earlier release; where it does not do its part, the newer one is put back."""
     answer = work(host, look.wanted, ["rollback", f"--to={server.version(look)}"])
-    do_part(host, look, "rollback")
+    try:
+        do_part(host, look, "rollback")
+    except Failed as failure:
+        work(host, look.wanted, ["rollback", "--undo"])
+        raise Failed(f"{failure}\nRelease {look.seen['current']} is in use again.", failure.code) from None
     say(host, f"{answer['new']} is back with the state it had.")
     say(host, f"What {answer['old']} wrote since is in the backup {answer['backup']}.")
 

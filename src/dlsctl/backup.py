@@ -25,6 +25,7 @@ from dlsctl.identity import identity, recorded_identity
 from dlsctl.installation import CONFIRMATION, Installation
 from dlsctl.journal import journaled, recovers
 from dlsctl.packs import best_compression, encryption_for, pack_name, require_tool, write_pack
+from dlsctl.password import may_lack_password
 from dlsctl.problems import Problem
 from dlsctl.processes import is_running
 from dlsctl.service import start, stop, wait_healthy
@@ -201,6 +202,7 @@ def save(inst: Installation, copy: Copy, facts: Dict[str, Any]) -> Backup:
         archive_sha256=record["archive_sha256"],
         line=record["line"],
         networks=inst.networks,
+        had_password=not may_lack_password(inst),
         identity=dict(identity(), uuid=recorded_identity(inst).get("uuid")),
         sections={section: renamed(entries, portable) for section, entries in copy.sections.items()},
         pack=dict(pack_facts(pack), compression=compression, encryption=encryption),

@@ -1,7 +1,7 @@
 """The portal's password: whether it is known to be set. No server can be asked: the vendor documents no way."""
 
 import os
-from typing import Iterator
+from typing import Iterator, Optional
 
 from dlsctl.files import sha256_file, walk
 from dlsctl.host import read_proc
@@ -67,26 +67,32 @@ def forget_lost(inst: Installation) -> None:
         clear(record_path(inst))
 
 
-def is_closed(inst: Installation) -> bool:
-    """Whether the configuration lets nobody but this host itself reach the server's ports."""
-    return not set(inst.networks) - {"localhost"}
+def opened_by(inst: Installation) -> Optional[str]:
+    """What lets others than this host itself reach the portal: the configuration or the proxy; None where nothing does.
+
+    An operator has opened it by saying that the portal has a password.
+    """
+    if set(inst.networks) - {"localhost"}:
+        return "{} allows {}".format(inst.config_dir, ", ".join(inst.networks))
+    if "$dls_portal" in (read_proc(inst.proxy or "") or ""):
+        return "{} lets administrators to the portal".format(inst.proxy)
+    return None
 
 
 def may_lack_password(inst: Installation) -> bool:
     """Whether the portal of the server in use may have no password: nobody confirmed one, and none but this host has
     been let in; or what was confirmed is gone."""
-    return not is_recorded(inst) and (is_closed(inst) or is_lost(inst))
+    return not is_recorded(inst) and (opened_by(inst) is None or is_lost(inst))
 
 
 def require_closed_configuration(inst: Installation, why: str) -> None:
     """Raise Refused where others would reach a portal that may have no password."""
-    opened = "{} allows {}".format(inst.config_dir, ", ".join(inst.networks)) if not is_closed(inst) else None
-    if "$dls_portal" in (read_proc(inst.proxy or "") or ""):
-        opened = "{} lets administrators to the portal".format(inst.proxy)
+    opened = opened_by(inst)
     if opened:
         raise Refused(
             "access",
             "must be closed to all but this host, because " + why,
             opened,
-            "set dls_server_admin_password_set to false and run the site playbook, which closes it",
+            "set dls_server_admin_password_set to false and run the site playbook, which closes it,"
+            " for the version that is in use",
         )

@@ -16,7 +16,15 @@ from dlsctl.releases import archive_path_of
 from dlsctl.restore import Wish, refuse_unfit
 from dlsctl.saving import require_same_recipient, require_sealable
 from dlsctl.store import Backup, backups, find
-from dlsctl.upgrade import CARRY, Order, release_before, require_answer, require_ready, was_rolled_back
+from dlsctl.upgrade import (
+    CARRY,
+    Order,
+    release_before,
+    require_answer,
+    require_password_of,
+    require_ready,
+    was_rolled_back,
+)
 from dlsctl.values import set_hint
 
 Seen = Dict[str, Any]
@@ -133,6 +141,7 @@ def for_rollback(spec: Spec, inst: Installation, seen: Seen) -> None:
         rule = "must name the release to go back to, which was in use before {}: {}".format(old, before)
         hint = "set it, with its archive and checksum, as they were before the upgrade"
         raise Refused(prefix + "version", rule, wanted, hint)
+    require_password_of(as_configured(inst), before)
 
 
 CHECKS: Dict[str, Callable[[Spec, Installation, Seen], None]] = {

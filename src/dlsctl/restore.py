@@ -108,7 +108,7 @@ def require_space(folder: str, archive: Archive, manifest: Manifest) -> None:
 
 
 def has_password(backup: Backup) -> bool:
-    """Whether the portal had a password: it was confirmed then, or the server was open to others.
+    """Whether the portal had a password: it was confirmed then, or the server or its proxy was open to others.
 
     Where the backup holds no file of the server's state, it holds no password either.
     """
@@ -116,7 +116,8 @@ def has_password(backup: Backup) -> bool:
     if not any(entry["kind"] == "file" and entry["change"] != "removed" for entry in sections["release"]):
         return False
     confirmed = any(entry["path"] == CONFIRMATION for entry in sections["kit"])
-    return confirmed or bool(set(backup.manifest["networks"]) - {"localhost"})
+    said = backup.manifest.get("had_password") is True  # not by older kits
+    return said or confirmed or bool(set(backup.manifest["networks"]) - {"localhost"})
 
 
 def unpack(inst: Installation, backup: Backup, key: Optional[str], tree: str, mode: int) -> None:

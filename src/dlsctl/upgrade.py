@@ -233,8 +233,7 @@ def roll_back(inst: Installation, undo: bool = False, version: Optional[str] = N
         raise Refused("rollback", "must go to {}, which was in use before".format(new), version, "or restore a backup")
     facts: Dict[str, Any] = {"old": old, "new": new, "was_running": is_running(inst), "recorded": len(upgrades(inst))}
     facts.update(had_password=not may_lack_password(inst), needs_password=not was_left_with_password(inst, new))
-    if facts["needs_password"]:
-        require_closed_configuration(inst, "the portal may have had no password when {} was left".format(new))
+    require_password_of(inst, new)
     unchanged = adding("Release {} is in use as before.".format(old))
     with unchanged, journaled(inst, "rollback", step=STAGE, **facts) as journal:
         begun = time.monotonic()
@@ -245,6 +244,12 @@ def roll_back(inst: Installation, undo: bool = False, version: Optional[str] = N
         journal.note(step=START)
         journal.note(outage=round(come_up(inst) - begun, 1))
         return finish(inst, journal)
+
+
+def require_password_of(inst: Installation, version: str) -> None:
+    """Raise Refused where others reach the server, and its portal may have had no password when a version was left."""
+    if not was_left_with_password(inst, version):
+        require_closed_configuration(inst, "the portal may have had no password when {} was left".format(version))
 
 
 def was_left_with_password(inst: Installation, version: str) -> bool:

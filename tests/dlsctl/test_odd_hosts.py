@@ -14,6 +14,7 @@ from dlsctl.drill import drill
 from dlsctl.files import describe
 from dlsctl.journal import locked
 from dlsctl.problems import EXIT_REFUSED, Problem, Refused
+from dlsctl.readiness import for_rollback
 from dlsctl.restore import Wish, restore
 from dlsctl.state import state
 from dlsctl.store import backups
@@ -242,10 +243,21 @@ def test_rollback_to_a_state_without_password_is_refused_while_others_reach_the_
             roll_back(upgradable.installation)
             return
         with pytest.raises(Refused, match="must be closed to all but this host"):
+            for_rollback({"prefix": "", "values": {"version": "2.4.11"}}, upgradable.installation, {})
+        with pytest.raises(Refused, match="must be closed to all but this host"):
             roll_back(upgradable.installation)
         upgradable.configure(allowed_networks=["localhost"])
         roll_back(upgradable.installation)
     assert not confirmation.exists()
+
+
+def test_server_that_its_proxy_opens_is_left_with_a_password(upgradable: Site) -> None:
+    Path(upgradable.settings["proxy"]).write_text("map $dls_admin $dls_portal {}")
+    upgradable.call("backup")
+    upgradable.call("restore", "--replace")
+    to_new(upgradable)
+    with locked(upgradable.installation):
+        roll_back(upgradable.installation)
 
 
 def test_drill_is_refused_where_it_would_fill_the_disk(stored: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,8 @@ from tests.engines.test_deploys import AS_WANTED, CONFIG
 
 MAIN, STANDBY = "dls1", "dls2"
 PATIENCE = 5  # seconds
+UPGRADE = roll.Roll("upgraded", "upgrade", roll.put_in_use, ["rollback"])
+ROLLBACK = roll.Roll("rolled back", "rollback", roll.put_back, ["rollback", "--undo"])
 Told = Callable[[str, str], Ran]  # what a host answers to a command
 
 
@@ -37,9 +39,10 @@ class Pair:
         self.hosts = {host.data.kit_name: host for host in self.state.inventory}
         self.archive = str(archive)
         for name, mode, other in ((MAIN, "main", STANDBY), (STANDBY, "standby", MAIN)):
-            key = name, SERVER, "upgrade"
-            self.source.looks[key] = AsyncResult()
-            self.source.looks[key].set(self.look(mode, other))
+            for entry in ("upgrade", "rollback"):
+                key = name, SERVER, entry
+                self.source.looks[key] = AsyncResult()
+                self.source.looks[key].set(self.look(mode, other))
 
     def look(self, mode: str, other: str) -> Look:
         values = {"dls_server_version": "2.4.11", "dls_server_mode": mode, "dls_server_upgrade_state": "copy"}
@@ -65,7 +68,9 @@ class Pair:
         self.done.append(f"{host.data.kit_name} {verb}")
         return self.answer(host.data.kit_name, verb)
 
-    def upgrade(self, *, refused: str = "", first: Callable[[Steps], object] = lambda steps: None) -> set[str]:
+    def upgrade(
+        self, *, refused: str = "", first: Callable[[Steps], object] = lambda steps: None, kind: roll.Roll = UPGRADE
+    ) -> set[str]:
         """Roll the pair; returns the hosts that failed. refused: a host that is not to be changed."""
         self.state.set_stage(StateStage.Connect)
         connect_all(self.state)
@@ -77,7 +82,6 @@ class Pair:
                     if name == STANDBY:
                         first(steps)
                     look = self.source.looks[name, SERVER, "upgrade"].get()
-                    kind = roll.Roll("upgraded", "upgrade", roll.put_in_use, ["rollback"])
                     roll.roll(host, look, steps, name == STANDBY, kind)
             self.state.fail_hosts({host for name, host in self.hosts.items() if name == refused})
             self.state.set_stage(StateStage.Execute)
@@ -105,6 +109,15 @@ def test_a_standby_goes_before_its_main(pair: Callable[[Told], Pair]) -> None:
     hosts = pair(well)
     assert hosts.upgrade() == set()
     assert [done for done in hosts.done if "upgrade" in done] == ["dls2 upgrade", "dls1 upgrade"]
+
+
+def test_a_rollback_after_which_the_server_does_not_do_its_part_is_taken_back(
+    pair: Callable[[Told], Pair], caplog: pytest.LogCaptureFixture
+) -> None:
+    hosts = pair(lambda name, verb: Ran(1, "", "ill") if verb == "health" else well(name, verb))
+    assert hosts.upgrade(kind=ROLLBACK) == {MAIN, STANDBY}
+    assert hosts.done[:3] == ["dls2 rollback", "dls2 health", "dls2 rollback"]
+    assert "Release 2.4.10 is in use again" in caplog.text
 
 
 def test_a_standby_with_more_to_do_is_waited_for(pair: Callable[[Told], Pair]) -> None:
