@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from dlsctl.problems import Problem, Refused
+from dlsctl.problems import EXIT_REFUSED, Problem, Refused
 from dlskit.bundle import ansible, debian, kit, redhat, sbom, tools, verify, wheels
 from dlskit.bundle.content import Content, Source
 from dlskit.bundle.spec import Mirror, Target
 from dlskit.cli import main
+from tests.archives import rawtar as tar
 from tests.bundle import samples
 from tests.galaxy import tools as outside
 
-ARCHIVE = b"an archive of the vendor"
+ARCHIVE = tar.packed(tar.linux_release())
 SPEC = """
 name: sample
 pythons: ["3.11"]
@@ -61,6 +62,25 @@ def no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 def build(spec: Path, out: Path, *options: str) -> Result:
     key = samples.secret_file(spec.with_name("secret.key"))
     return CliRunner().invoke(main, ["bundle", "build", str(spec), "--out", str(out), "--sign-key", str(key), *options])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"no archive", "dls.tar.gz: must be a .tar.gz or a .zip"),
+        (tar.packed(tar.linux_release(version=b"2.4.12")), "dls.tar.gz: must hold release 2.4.11, got 2.4.12"),
+    ],
+    ids=["no archive", "another version"],
+)
+def test_an_archive_that_is_not_what_it_is_called_is_refused(
+    spec: Path, tmp_path: Path, content: bytes, words: str
+) -> None:
+    (tmp_path / "dls.tar.gz").write_bytes(content)
+    pinned = hashlib.sha256(content).hexdigest()
+    spec.write_text(spec.read_text().replace(hashlib.sha256(ARCHIVE).hexdigest(), pinned, 1))
+    done = build(spec, tmp_path / "out")
+    assert (done.exit_code, words in done.stderr) == (EXIT_REFUSED, True), done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_bundle_holds_the_kit_and_what_was_asked_for(spec: Path, key: Path, tmp_path: Path) -> None:

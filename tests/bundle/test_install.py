@@ -235,6 +235,16 @@ def test_an_order_that_is_wrong_is_refused(tmp_path: Path, key: Path, kit: str, 
     assert sorted(tmp_path.joinpath("into").rglob("*")) == before
 
 
+def test_an_installed_kit_that_was_damaged_is_told(tmp_path: Path, key: Path) -> None:
+    made = bundle(tmp_path, "first")
+    folder = Path(install.install(made, str(key), str(tmp_path / "into")))
+    damaged = next(path for path in sorted((folder / "kit").rglob("*")) if path.is_file())
+    damaged.write_text("damaged")
+    with pytest.raises(verify.Problem, match=rf"{damaged.name}: must be as it was signed(.|\n)*move {folder} away"):
+        install.install(made, str(key), str(tmp_path / "into"))
+    assert damaged.read_text() == "damaged"
+
+
 def test_another_bundle_of_the_same_name_is_refused(tmp_path: Path, key: Path) -> None:
     install.install(bundle(tmp_path, "first"), str(key), str(tmp_path / "into"))
     other = str(samples.make(tmp_path / "other", {**KIT, "kit/more": b"more"}, "first"))
@@ -342,5 +352,6 @@ def test_the_next_steps_are_those_of_the_bundle_that_the_kit_comes_from(
     assert done.exit_code == 0, done.output
     here = tmp_path / "here"
     kit = tmp_path / "into/current/kit"
+    assert "The bundle has no archive for single: name yours in group_vars/dls.yml" in done.output
     assert f"then, in {kit}: ../venv/bin/ansible-playbook -i {here} playbooks/site.yml" in done.output
     assert f"../venv/bin/dlskit deploy site -i {here} --dry" in done.output

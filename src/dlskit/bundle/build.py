@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dlsctl.problems import Refused
-from dlskit import __version__, minisign
+from dlskit import __version__, archive, minisign
 from dlskit.bundle import ansible, debian, kit, redhat, sbom, verify, wheels
 from dlskit.bundle.content import Content, Source, changed
 from dlskit.bundle.spec import DEBIAN, Given, Spec
@@ -24,10 +24,13 @@ Progress = Callable[[int, int], None]  # is told what was written, and what is t
 def build(spec: Spec, out: Path, key: minisign.SecretKey, progress: Progress | None = None) -> dict[str, Any]:
     """Make the new folder `out` a signed bundle, and return its manifest. Same inputs give the same bytes.
 
-    Raises Refused before anything is written for a given file that is not as pinned, Problem when a download fails.
+    Raises Refused before anything is written for a given file that is not as pinned or no archive of the vendor's, and
+    Problem when a download fails.
     """
     for given in spec.given:
         _check(given)
+    for given in spec.archives:
+        _check_release(given)
     with new_folder(out) as (folder, scratch):
         content = Content()
         _collect(spec, content, scratch)
@@ -70,6 +73,14 @@ def _check(given: Given) -> None:
         raise Refused(str(given.path), "must be a readable file", error.strerror or error, hint) from None
     if found != given.sha256:
         raise changed(given.path, given.sha256, found)
+
+
+def _check_release(given: Given) -> None:
+    """Raise Refused unless a given archive is the vendor's, of the version that the specification says."""
+    found = archive.inspect(given.path).version
+    if found != given.version:
+        hint = "mend its version in the specification, or take the archive of that version"
+        raise Refused(str(given.path), f"must hold release {given.version}", found, hint)
 
 
 def _collect(spec: Spec, content: Content, scratch: Path) -> None:

@@ -63,6 +63,8 @@ def install(bundle: str, key_path: str, into: str, progress: Optional[verify.Pro
     check_order(manifest, installed(into))
     folder = os.path.join(os.path.abspath(into), manifest["name"])
     complete = is_complete(folder, bundle)
+    if complete:
+        check_kit(folder, manifest)
     if complete and runs(folder):
         point_to(into, manifest["name"])
         return folder
@@ -174,6 +176,14 @@ def is_complete(folder: str, bundle: str) -> bool:
             name = os.path.basename(folder)
             raise verify.Problem(name, "must be the name of one bundle", "another bundle of this name", hint)
     return True
+
+
+def check_kit(folder: str, manifest: Dict[str, Any]) -> None:
+    """Raise Problem unless the files of an installed kit are as they were signed; what was changed is not put right."""
+    entries = [entry for entry in manifest["files"] if entry["path"].startswith("kit/")]
+    for problem in verify.check_listed(folder, entries):
+        problem.hint = "move {} away, and run the same again".format(folder)
+        raise problem
 
 
 def make_folder(folder: str) -> None:

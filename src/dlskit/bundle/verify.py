@@ -293,6 +293,12 @@ def check_files(folder: str, entries: List[Entry], progress: Optional[Progress] 
     """What is missing, too much, or not as its entry says, in a folder; every file is read to its end."""
     for problem in check_names(folder, entries):
         yield problem
+    for problem in check_listed(folder, entries, progress):
+        yield problem
+
+
+def check_listed(folder: str, entries: List[Entry], progress: Optional[Progress] = None) -> Iterator[Problem]:
+    """What is missing, or not as its entry says, in a folder that may have more."""
     for entry in sorted(entries, key=lambda entry: str(entry["path"])):
         got = _difference(os.path.join(folder, *entry["path"].split("/")), entry, progress)
         if got:

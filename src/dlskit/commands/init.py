@@ -33,6 +33,8 @@ def init_command(folder: Path, kind: str, as_json: bool) -> None:
     path, programs, where = str(folder), "", ""
     if bundle:  # its programs are in no PATH, and read ansible.cfg and the playbooks from its folder
         path, programs, where = str(folder.absolute()), "../venv/bin/", f", in {site.in_use(bundle).parent / 'kit'}"
+    if bundle and "dls_server_archive" not in values:
+        click.echo(f"The bundle has no archive for {kind}: name yours in group_vars/dls.yml, with `dlskit archive pin`")
     steps = f"then{where}: {programs}ansible-playbook -i {shlex.quote(path)} playbooks/site.yml --check"
     if kind != "windows":
         steps += f", or {programs}dlskit deploy site -i {shlex.quote(path)} --dry"
