@@ -20,6 +20,7 @@ from deploys.remote import Failed, Lost
 from deploys.steps import Steps
 from deploys.tell import say
 from deploys.work import dlsctl, work
+from dlsctl.problems import Refused
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Roll:
 
 def upgrade(host: Host, look: Look) -> None:
     """Put a newer release in use; a main of a pair after its standby."""
-    remote.refuse(*judge.compared(host, look, "upgrade")["parts"])
+    remote.refuse(*parts(host, look))
     steps = Steps()
     if moves(look):
         server.prepare_host(steps, look)
@@ -50,6 +51,18 @@ def upgrade(host: Host, look: Look) -> None:
         server.copy_archive(steps, look)
     goes_first = look.wanted["dls_server_mode"] != "main"
     roll(host, look, steps, goes_first, Roll("upgraded", "upgrade", put_in_use, ["rollback"]))
+
+
+def parts(host: Host, look: Look) -> Sequence[str]:
+    """What a host does wrong in its pair or, where it is the other one that does, that this one must stay as it is."""
+    found = judge.compared(host, look, "upgrade")["parts"]
+    other = judge.other_host(host, look) if look.wanted["is_paired"] and not found else None
+    theirs, _ = judge.other_look(host, look, "upgrade") if other else (None, False)
+    if other and theirs and judge.compared(other, theirs, "upgrade")["parts"]:
+        rule = f"must be fit for this run, as the other host of {host.data.kit_name}'s pair"
+        name = other.data.kit_name
+        return [str(Refused(name, rule, "a refusal", f"mend what is said of {name}, then run the same again"))]
+    return list(found)
 
 
 def rollback(host: Host, look: Look) -> None:

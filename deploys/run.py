@@ -24,7 +24,7 @@ from rich.table import Table
 import deploys
 from deploys.looks import NoPython
 from deploys.remote import Failed
-from deploys.server import install_python
+from deploys.server import WRITE, install_python
 from deploys.source import SERVER, Source, views_of
 from deploys.tell import complain, is_news
 from dlsctl.problems import EXIT_DIFFERS, EXIT_FAILED, EXIT_OK, EXIT_REFUSED, Refused
@@ -125,7 +125,7 @@ class Run:
         for name in sorted(name for name, end in self.ends.items() if end == CHANGES):
             for step in self.source.plans[name]:
                 self.out.print(f"[bold]{escape(name)}[/]: {escape(step)}")
-            for line in differences(self.source, name):
+            for line in differences(self.source, name) if WRITE in self.source.plans[name] else ():
                 self.out.print(escape(line), style={"+": "green", "-": "red"}.get(line[:1], ""), soft_wrap=True)
 
     def execute(self) -> None:

@@ -25,6 +25,7 @@ from dlsctl.problems import Refused
 
 FAMILIES = ROOT / "roles/dls_server/vars"
 PLAYBOOKS_ONLY = ("dls_server_backup_fetch_dir", "dls_server_restore_upload", "dls_server_restore_key")
+WRITE = "Write dlsctl and the configuration"
 BUSY, BLOCKED = 7, 8  # exit codes of dlsctl: another one is at work; only a person can decide
 
 
@@ -169,7 +170,7 @@ def write_configuration(steps: Steps, look: Look) -> None:
     if look.seen["differs"] or look.seen["missing_folders"]:
         spec = {name: look.wanted.request[name] for name in ("files", "folders")}
         steps.do(
-            "Write dlsctl and the configuration",
+            WRITE,
             lambda host: remote.ask(host, "dlsctl.cli", ["prepare", "--json"], spec).done(),
         )
 

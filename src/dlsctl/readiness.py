@@ -86,7 +86,7 @@ def for_restore(spec: Spec, inst: Installation, seen: Seen) -> None:
     if sent:
         backup = Backup(sent["name"], sent["name"], sent["manifest"])
     else:
-        hint = "copy one there, or name one of the control node with {}restore_upload".format(prefix)
+        hint = "copy one there; the playbook takes one of the control node, {}restore_upload".format(prefix)
         backup = find(inst, values.get(prefix + "restore_backup"), hint)
     note_backup(spec, inst, seen, backup, "restore_key")
     version = seen["backup"]["version"]

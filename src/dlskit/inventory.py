@@ -72,8 +72,9 @@ def require(inventory: str) -> None:
 
 
 def unreadable(inventory: str, errors: str) -> Problem:
-    """What to tell where Ansible could not read an inventory: the last line of its errors."""
-    last = (errors.strip() or "no answer").splitlines()[-1]
+    """What to tell where Ansible could not read an inventory: the last line of its errors that is of use here."""
+    lines = [line for line in errors.splitlines() if line.strip() and not line.startswith("If you are using a module")]
+    last = lines[-1] if lines else "no answer"
     hint = f"try: ansible-inventory -i {inventory} --list"
     if "decrypt" in last.lower():
         hint = "name the file with the vault's password, --vault-password-file PATH or ANSIBLE_VAULT_PASSWORD_FILE"

@@ -83,7 +83,10 @@ def differences(pair: Pair) -> Iterator[Problem]:
     """What must be the same on both hosts before anything is changed."""
     own, other = pair.own, pair.other
     if other.lost:
-        hint = f"see what is said of {other.name}, or leave it out with --limit {own.name}"
+        hint = (
+            f"see what is said of {other.name}; where neither host is to get another release, it can be left out with"
+            f" --limit {own.name}"
+        )
         yield Problem(
             other.name,
             f"must be fit for this run, as the other host of {own.name}'s pair",

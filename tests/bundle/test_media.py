@@ -407,3 +407,18 @@ def test_repair_writes_nowhere_but_on_the_medium(parts: Path, key: Path, tmp_pat
     assert done.exit_code == 0, done.output
     assert own.read_text() == "own"
     assert join(key, tmp_path / "out", medium).exit_code == 0
+
+
+@pytest.mark.parametrize("program", ["media.py", "install.py"])
+def test_a_program_that_was_copied_alone_says_what_it_misses(tmp_path: Path, program: str) -> None:
+    shutil.copy(Path(media.__file__).with_name(program), tmp_path)
+    done = subprocess.run([sys.executable, tmp_path / program], capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert done.stderr.startswith("verify.py: must be beside this program, got none\nHINT: ")
+
+
+def test_a_medium_that_is_not_there_is_told_with_a_hint(parts: Path, key: Path, tmp_path: Path) -> None:
+    words: list[str | Path] = ["join", tmp_path / "nowhere", "--key", key, "--out", tmp_path / "out"]
+    command = [sys.executable, parts / "media.py", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, "nowhere: must be accessible, got No such file" in done.stderr) == (1, True), done.stderr

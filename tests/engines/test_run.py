@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import re
 import signal
@@ -21,6 +22,8 @@ import deploys
 from deploys.remote import Lost
 from deploys.run import Run
 from deploys.source import ENTRIES, Source
+from deploys.tell import is_news
+from dlsctl.problems import EXIT_REFUSED
 from dlskit.commands.deploy import DEPLOYS
 from tests.checkout.paths import ROOT
 
@@ -152,6 +155,30 @@ def test_a_misspelt_variable_is_told_as_by_the_playbook(tmp_path: Path) -> None:
     done = run(tmp_path, {"dls1": {**HERE, "dls_server_prot": 1}})
     assert done.returncode == 6
     assert "dls_server_prot" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("[dls1] No changes", False),
+        ("[dls1]    No changes", False),
+        ("[dls1] Error (ignored): executed 0 commands", False),
+        ("[dls1] Error: executed 2 commands", False),
+        ("[dls1] Success", True),
+        ("[dls1] port 48080: must be free, got nginx", True),
+    ],
+)
+def test_what_helps_nobody_is_not_shown(line: str, shown: bool) -> None:
+    assert is_news(logging.LogRecord("pyinfra", logging.INFO, "", 0, line, (), None)) is shown
+
+
+def test_the_command_line_of_pyinfra_says_what_it_misses(tmp_path: Path) -> None:
+    for inventory in ("", str(tmp_path / "none")):
+        path = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "DLS_INVENTORY": inventory}
+        command = [sys.executable, "-m", "pyinfra", "--dry", "deploys/hosts.py", "deploys.site"]
+        done = subprocess.run(command, env=path, capture_output=True, text=True, check=False, cwd=ROOT)
+        assert (done.returncode, "Traceback" in done.stderr) == (EXIT_REFUSED, False)
+        assert "HINT: " in done.stderr
 
 
 def test_a_host_that_cannot_become_root_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pyinfra.api.connect import connect_all
 from pyinfra.api.state import StateStage
 from pyinfra.context import ctx_host, ctx_state
 
-from deploys import remote, roll
+from deploys import judge, remote, roll
 from deploys.looks import Look, Wanted
 from deploys.remote import Failed, Lost, Ran
 from deploys.run import carry_out
@@ -60,6 +60,10 @@ class Pair:
         }
         return Look(Wanted(SERVER, wanted), {**AS_WANTED, "current": "2.4.10", "installed": ["2.4.10"]}, ())
 
+    def looked(self, name: str) -> Look:
+        found: Look = self.source.looks[name, SERVER, "upgrade"].get()
+        return found
+
     def ask(self, host: Host, program: str, words: list[str], spec: Any = None) -> Ran:
         return self.run(host, words)
 
@@ -81,7 +85,7 @@ class Pair:
                     steps = Steps()
                     if name == STANDBY:
                         first(steps)
-                    look = self.source.looks[name, SERVER, "upgrade"].get()
+                    look = self.looked(name)
                     roll.roll(host, look, steps, name == STANDBY, kind)
             self.state.fail_hosts({host for name, host in self.hosts.items() if name == refused})
             self.state.set_stage(StateStage.Execute)
@@ -118,6 +122,22 @@ def test_a_rollback_after_which_the_server_does_not_do_its_part_is_taken_back(
     assert hosts.upgrade(kind=ROLLBACK) == {MAIN, STANDBY}
     assert hosts.done[:3] == ["dls2 rollback", "dls2 health", "dls2 rollback"]
     assert "Release 2.4.10 is in use again" in caplog.text
+
+
+def test_a_main_stays_as_it_is_where_its_standby_does_not_do_its_part(
+    pair: Callable[[Told], Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compared(host: Host, look: Look, entry: str) -> dict[str, list[str]]:
+        return {"parts": ["standby: must refuse clients"] if host.data.kit_name == STANDBY else []}
+
+    monkeypatch.setattr(judge, "compared", compared)
+    hosts = pair(well)
+    hosts.state.set_stage(StateStage.Connect)
+    connect_all(hosts.state)
+    with ctx_state.use(hosts.state):
+        main, standby = ([*roll.parts(hosts.hosts[name], hosts.looked(name))] for name in (MAIN, STANDBY))
+    assert standby == ["standby: must refuse clients"]
+    assert main[0].startswith("dls2: must be fit for this run, as the other host of dls1's pair, got a refusal")
 
 
 def test_a_standby_with_more_to_do_is_waited_for(pair: Callable[[Told], Pair]) -> None:

@@ -33,7 +33,10 @@ if __name__ != "__main__":
 else:
     sys.dont_write_bytecode = True  # a medium stays as it is
     sys.path.append(os.path.dirname(os.path.abspath(__file__)))
-    import verify  # type: ignore[import-not-found,no-redef]
+    try:
+        import verify  # type: ignore[import-not-found,no-redef]
+    except ImportError:
+        sys.exit("verify.py: must be beside this program, got none\nHINT: copy it from where this program comes from")
 
 from typing import Any, Dict, List, Optional, Tuple
 

@@ -30,7 +30,10 @@ if __name__ != "__main__":
 else:
     sys.dont_write_bytecode = True  # a medium stays as it is
     sys.path.append(os.path.dirname(os.path.abspath(__file__)))
-    import verify  # type: ignore[import-not-found,no-redef]
+    try:
+        import verify  # type: ignore[import-not-found,no-redef]
+    except ImportError:
+        sys.exit("verify.py: must be beside this program, got none\nHINT: copy it from where this program comes from")
 
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
@@ -495,8 +498,9 @@ def main(arguments: Optional[List[str]] = None) -> int:
     try:
         return _run(options)
     except (verify.Problem, OSError) as error:
-        sys.stderr.write("{}\n".format(error))
-        return error.code if isinstance(error, verify.Problem) else verify.EXIT_FAILED
+        problem = error if isinstance(error, verify.Problem) else _told(error, "media")
+        sys.stderr.write("{}\n".format(problem))
+        return problem.code
 
 
 def _run(options: Any) -> int:
@@ -506,6 +510,7 @@ def _run(options: Any) -> int:
     else:
         mended, problems = repair(options.medium, options.key, options.others)
         done = ["{}: replaced by a good copy".format(path) for path in mended]
+        done += [] if problems else ["{}: every part is there as it was signed".format(options.medium)]
     for line in done if options.command == "repair" or not problems else []:
         verify.say(line)
     for problem in problems:

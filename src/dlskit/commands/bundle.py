@@ -114,6 +114,8 @@ def split_command(folder: Path, size: str, out: Path, as_json: bool, **signing: 
         return
     for part in parts["parts"]:
         click.echo(f"{part['sha256']}  {part['path']}")
+    others = "the list of parts, its signature, media.py and verify.py"
+    click.echo(f"Copy these from {out} to media, and {others} to the first medium at least", err=True)
 
 
 @bundle.command("join")
@@ -157,6 +159,8 @@ def repair_command(medium: str, others: tuple[str, ...], key: str, as_json: bool
     else:
         for path in mended:
             click.echo(f"{path}: replaced by a good copy")
+        if not problems:
+            click.echo(f"{medium}: every part is there as it was signed")
     _stop_if(problems)
 
 
