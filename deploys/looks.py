@@ -107,7 +107,8 @@ def look_now(host: Host, what: Wanted) -> Look:
     except remote.Lost as error:
         raise DeployError(unfit(host, error)) from error
     if ran.code == NO_SUCH_PROGRAM:
-        raise NoPython(f"{host.name}: must have a python3, which dlsctl needs, got none")
+        hint = "install the distribution's; `dlskit deploy install` does that, too"
+        raise NoPython(str(Refused(host.name, "must have a python3, which dlsctl needs", "none", hint)))
     if ran.code not in (LOOKED, REFUSED) or "look" not in ran.answer:
         raise DeployError(ran.problem)
     return Look(what, ran.answer["look"], tuple(problem["text"] for problem in ran.answer["problems"]))

@@ -35,5 +35,6 @@ class Piped(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
 
 document = json.loads(sys.stdin.buffer.read().decode())
 sys.meta_path.insert(0, Piped(document["modules"]))
+sys.argv[1:] = document["arguments"]  # for who asks later what was run
 program = importlib.import_module(document["program"])
 sys.exit(program.main(document["arguments"], document["spec"]))

@@ -212,9 +212,14 @@ def test_programs_are_run_from_a_folder_with_a_space_and_from_beside_files_like_
     assert (done.stdout, done.stderr) == ("it runs\n", "")
 
 
-def test_a_newer_bundle_follows_and_the_older_one_stays(tmp_path: Path, key: Path) -> None:
+def test_a_newer_bundle_follows_and_the_older_one_stays(
+    tmp_path: Path, key: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     install.install(bundle(tmp_path, "first"), str(key), str(tmp_path / "into"))
-    install.install(bundle(tmp_path, "second", kit="1.1", kit_from="1.0"), str(key), str(tmp_path / "into"))
+    newer = bundle(tmp_path, "second", kit="1.1", kit_from="1.0")
+    words = ["--bundle", newer, "--key", str(key), "--into", str(tmp_path / "into")]
+    assert (install.main(words), install.main(words)) == (0, 0)
+    assert capsys.readouterr().out.count("In use is second now, and was first before\n") == 1
     assert (tmp_path / "into/current").resolve().name == "second"
     assert (tmp_path / "into/first/bundle/manifest.json").is_file()
 

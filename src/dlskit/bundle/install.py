@@ -150,6 +150,12 @@ def installed(into: str) -> Optional[Dict[str, Any]]:
         return verify.parse_manifest(file.read(), path)
 
 
+def in_use(into: str) -> Optional[str]:
+    """The name of the bundle that is in use, None where there is none."""
+    current = os.path.join(into, CURRENT)
+    return os.path.basename(os.readlink(current)) if os.path.islink(current) else None
+
+
 def version(text: str) -> Version:
     """A version of the kit, for comparison."""
     return tuple(int(part) for part in text.split(".") if part.isdigit())
@@ -319,11 +325,15 @@ def main(arguments: Optional[List[str]] = None) -> int:
             raise verify.Problem(
                 "python", "must be 3.11 or newer", got, "name a newer one, such as python3.11 install.py"
             )
+        before = in_use(options.into)
         folder = install(options.bundle, options.key, options.into)
     except (verify.Problem, OSError) as error:
         problem = error if isinstance(error, verify.Problem) else told(error, options.into)
         sys.stderr.write("{}\n".format(problem))
         return problem.code
+    after = in_use(options.into)
+    if before not in (None, after):
+        verify.say("In use is {} now, and was {} before".format(after, before))
     verify.say("The kit is in {}/kit; begin a site with {}/venv/bin/dlskit init FOLDER".format(folder, folder))
     return 0
 
