@@ -15,11 +15,10 @@ from pyinfra.api import DeployError, Host
 
 from deploys import remote
 from deploys.source import NAMES, PROXY, SERVER, Source
-from dlsctl.problems import Problem, Refused
+from dlsctl.problems import EXIT_OK, EXIT_REFUSED, Problem, Refused
 
 # By role: the program that looks, and how it is called.
 PROGRAMS = {SERVER: ("dlsctl.cli", ("preflight", "--json")), PROXY: ("dlsproxy.cli", ("look",))}
-LOOKED, REFUSED = 0, 6  # exit codes of a look that has come to its end
 NO_SUCH_PROGRAM = 127  # of a shell
 
 
@@ -109,7 +108,7 @@ def look_now(host: Host, what: Wanted) -> Look:
     if ran.code == NO_SUCH_PROGRAM:
         hint = "install the distribution's; `dlskit deploy install` does that, too"
         raise NoPython(str(Refused(host.name, "must have a python3, which dlsctl needs", "none", hint)))
-    if ran.code not in (LOOKED, REFUSED) or "look" not in ran.answer:
+    if ran.code not in (EXIT_OK, EXIT_REFUSED) or "look" not in ran.answer:
         raise DeployError(ran.problem)
     return Look(what, ran.answer["look"], tuple(problem["text"] for problem in ran.answer["problems"]))
 

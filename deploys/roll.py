@@ -195,7 +195,7 @@ def do_part(host: Host, look: Look, entry: str) -> None:
 
 def undo(host: Host, look: Look, steps: Steps) -> str:
     """Put the earlier configuration back after a failure that dlsctl has undone."""
-    if steps.failure and steps.failure.code in (server.BUSY, server.BLOCKED):
+    if steps.failure and steps.failure.code in server.LEAVE_ALONE:
         return ""
     if look.seen["differs"]:
         server.undo_configuration(host, look)

@@ -21,12 +21,12 @@ from deploys.source import ROOT, SERVER
 from deploys.steps import Steps
 from deploys.tell import say
 from deploys.work import reach
-from dlsctl.problems import Refused
+from dlsctl.problems import EXIT_BLOCKED, EXIT_BUSY, Refused
 
 FAMILIES = ROOT / "roles/dls_server/vars"
 PLAYBOOKS_ONLY = ("dls_server_backup_fetch_dir", "dls_server_restore_upload", "dls_server_restore_key")
 WRITE = "Write dlsctl and the configuration"
-BUSY, BLOCKED = 7, 8  # exit codes of dlsctl: another one is at work; only a person can decide
+LEAVE_ALONE = (EXIT_BUSY, EXIT_BLOCKED)  # another dlsctl is at work, or a person has to decide
 
 
 def checked(entry: str) -> Look:
@@ -252,7 +252,7 @@ def install_python(host: Host) -> None:
 
 def undo(host: Host, look: Look, steps: Steps) -> str:
     """Put the host back as it was before steps of which one has failed; returns what became of it."""
-    if steps.failure and steps.failure.code in (BUSY, BLOCKED):  # for another run, or a person
+    if steps.failure and steps.failure.code in LEAVE_ALONE:
         return ""
     reach(host, look.wanted)
     remove_sent_packages(host)

@@ -15,8 +15,8 @@ from pyinfra.api import Host
 from deploys import copies, remote
 from deploys.looks import Wanted
 from deploys.remote import Failed, Lost, Ran
+from dlsctl.problems import EXIT_BLOCKED, EXIT_REFUSED
 
-NO_SUCH_RUN, BLOCKED = 6, 8  # exit codes of dlsctl outcome, and of dlsctl start
 PAIRED = BoundedSemaphore(1)  # one host of a pair at a time: the other one answers clients
 PAUSE = 2  # seconds between two tries to reach a host again
 
@@ -43,11 +43,11 @@ def outcome(host: Host, wanted: Wanted, run: str) -> Ran:
     reconnect(host, patience)
     question = ["outcome", "--json", f"--wait={patience}", f"--run={run}"]
     found = dlsctl(host, wanted, question)
-    if found.code != NO_SUCH_RUN:
+    if found.code != EXIT_REFUSED:
         return found
-    # Killed, as by a reboot: at boot the host puts that right, too, and whoever comes second finds it done.
+    # No such run: killed, as by a reboot. At boot the host puts that right, too; whoever comes second finds it done.
     started = remote.run(host, [wanted["command"], "start", wanted["config_option"]])
-    return started if started.code == BLOCKED else dlsctl(host, wanted, question)
+    return started if started.code == EXIT_BLOCKED else dlsctl(host, wanted, question)
 
 
 def reach(host: Host, wanted: Wanted) -> None:

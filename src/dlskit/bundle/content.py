@@ -30,7 +30,7 @@ class Content:
         self._sources: dict[str, Source] = {}
 
     def add(self, path: str, source: Source) -> None:
-        """Put a file into the bundle. Raises Problem for a path that is there already."""
+        """Put a file into the bundle. Raises Refused for a path that is there already."""
         if path in self._sources:
             raise Refused(path, "must be in the bundle once", "two files of this name", "rename or leave out one")
         self._sources[path] = source

@@ -22,7 +22,7 @@ HINT = "check the network and `mirror` of the specification, and the names of th
 def add(content: Content, name: str, target: Target, mirror: Mirror, scratch: Path) -> None:
     """Put the packages of one release into a bundle, below repositories/<name>."""
     for program in ("apt-get", "dpkg-deb"):
-        tools.need(program, f"it fetches the packages of {name}", "it, or build the bundle on Debian or Ubuntu")
+        tools.need(program, f"it fetches the packages of {name}", "install it, or build the bundle on Debian or Ubuntu")
     if not KEYRING.is_file():
         raise Refused(
             str(KEYRING), "must be there: packages are checked by it", "nothing", "install debian-archive-keyring"
@@ -86,6 +86,6 @@ def _facts(package: Path) -> str:
 
 def _purl(control: str, name: str) -> str:
     fields = dict(line.split(": ", 1) for line in control.splitlines() if ": " in line and not line.startswith(" "))
-    version = fields["Version"].replace("+", "%2B").replace(":", "%3A").replace("~", "~")
+    version = fields["Version"].replace("+", "%2B").replace(":", "%3A")
     distribution = name.replace("debian", "debian-")
     return f"pkg:deb/debian/{fields['Package']}@{version}?arch={fields['Architecture']}&distro={distribution}"

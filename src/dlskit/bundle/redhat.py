@@ -17,7 +17,9 @@ HINT = "check the network, the repositories that dnf knows here, and the names o
 def add(content: Content, name: str, target: Target, scratch: Path) -> None:
     """Put the packages of one release into a bundle, below repositories/<name>, with an index by createrepo_c."""
     tools.need(
-        "createrepo_c", f"it makes the repository of {name}", "the package createrepo_c (createrepo-c on Debian)"
+        "createrepo_c",
+        f"it makes the repository of {name}",
+        "install the package createrepo_c (createrepo-c on Debian)",
     )
     folder = scratch / name
     folder.mkdir(parents=True)
@@ -43,7 +45,7 @@ def _copy(source: Path, folder: Path) -> None:
 
 
 def _download(release: str, target: Target, folder: Path) -> None:
-    tools.need("dnf", "it fetches the packages", "it, build on the RHEL family, or give a folder of packages")
+    tools.need("dnf", "it fetches the packages", "install it, build on the RHEL family, or give a folder of packages")
     options = ["--resolve", "--alldeps", f"--releasever={release}", "--arch=x86_64", "--arch=noarch"]
     tools.run(["dnf", "--quiet", "download", *options, f"--destdir={folder}", *target.packages], HINT)
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dlsctl.problems import Problem, Refused
 
 
-def need(program: str, why: str, package: str) -> None:
+def need(program: str, why: str, hint: str) -> None:
     """Raise Refused unless a program is on this machine."""
     if not shutil.which(program):
-        raise Refused(program, f"must be on this machine: {why}", "nothing", f"install {package}")
+        raise Refused(program, f"must be on this machine: {why}", "nothing", hint)
 
 
 def run(command: Sequence[str], hint: str, environment: Mapping[str, str] | None = None) -> str:
