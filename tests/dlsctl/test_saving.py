@@ -80,7 +80,7 @@ def test_place_for_copies_is_asked_only_where_it_is_new(installed: Site, tmp_pat
 def test_host_without_a_backup_is_told_where_one_can_come_from(site: Site) -> None:
     (told,) = refusals(site, "restore")
     assert "must hold a backup, got none" in told
-    assert "name one of the control node with dls_server_restore_upload" in told
+    assert "the playbook takes one of the control node, dls_server_restore_upload" in told
 
 
 def test_drill_of_a_backup_whose_archive_is_gone_is_told_of_the_other_ways(installed: Site) -> None:
