@@ -251,6 +251,20 @@ def test_invariant_19_where_the_second_host_cannot_be_rolled_back_the_first_retu
     life.succeed("verify")
 
 
+def test_invariant_19_where_a_standby_that_was_rolled_back_does_not_do_its_part_both_return(life: Life) -> None:
+    life.use("2.4.12")
+    life.succeed("upgrade")
+    program = life.home("standby") / "releases/2.4.11/dls-2.4.11.jar"
+    program.write_text(program.read_text().replace("else Answer()", "else 101"))
+    life.use("2.4.11")
+    life.pair.shared["dls_server_health_timeout"] = 3
+    text = life.refuse("rollback")
+    assert "standby: must refuse clients" in text
+    assert "Release 2.4.12 is in use again." in text
+    assert "dls-main: must have the version of dls-standby, where the new one failed, and went back to 2.4.12" in text
+    assert life.versions() == ["2.4.12", "2.4.12"]
+
+
 @pytest.fixture
 def alone(pair: Pair) -> Life:  # noqa: F811
     """An installation without a pair, whose backups are fetched and copied; its store holds a client's line."""
