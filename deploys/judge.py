@@ -93,13 +93,17 @@ def compared(host: Host, look: Look, entry: str) -> Mapping[str, Any]:
 
 
 def other_host(host: Host, look: Look) -> Host | None:
-    """The other host of the pair, where it is in this run."""
+    """The other host of the pair, where it is in this run; None for a host that is in none."""
+    if not look.wanted["is_paired"]:
+        return None
     name = look.wanted["pair_request"]["other"]["name"]
     return next((each for each in looks.others(host) if each.data.kit_name == name), None)
 
 
 def other_look(host: Host, look: Look, entry: str) -> tuple[Look | None, bool]:
     """What the other host of the pair was seen to be; and whether it was in this run and cannot be changed."""
+    if not look.wanted["is_paired"]:
+        return None, False
     other = other_host(host, look)
     if other is None:
         name = look.wanted["pair_request"]["other"]["name"]

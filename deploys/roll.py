@@ -56,7 +56,7 @@ def upgrade(host: Host, look: Look) -> None:
 def parts(host: Host, look: Look) -> Sequence[str]:
     """What a host does wrong in its pair or, where it is the other one that does, that this one must stay as it is."""
     found = judge.compared(host, look, "upgrade")["parts"]
-    other = judge.other_host(host, look) if look.wanted["is_paired"] and not found else None
+    other = judge.other_host(host, look) if not found else None
     theirs, _ = judge.other_look(host, look, "upgrade") if other else (None, False)
     if other and theirs and judge.compared(other, theirs, "upgrade")["parts"]:
         rule = f"must be fit for this run, as the other host of {host.data.kit_name}'s pair"
@@ -82,7 +82,7 @@ def moves(look: Look) -> bool:
 
 def roll(host: Host, look: Look, steps: Steps, goes_first: bool, kind: Roll) -> None:
     """Change the version of a host in its turn."""
-    other = judge.other_host(host, look) if look.wanted["is_paired"] else None
+    other = judge.other_host(host, look)
     if look.wanted["is_paired"] and other is None:
         name = look.wanted["pair_request"]["other"]["name"]
         remote.refuse(
@@ -187,7 +187,7 @@ def put_back(host: Host, look: Look) -> None:
 def do_part(host: Host, look: Look, entry: str) -> None:
     """Wait until the server is healthy and, where the other one of its pair is, does its part."""
     words = ["health"]
-    other, _ = judge.other_look(host, look, entry) if look.wanted["is_paired"] else (None, False)
+    other, _ = judge.other_look(host, look, entry)
     if other and other.seen["healthy"]:
         words.append(f"--part={look.wanted['dls_server_mode']}")
     dlsctl(host, look.wanted, words).done()

@@ -248,6 +248,13 @@ def test_a_problem_ends_the_deploy_before_any_change(fake: Callable[..., Fake]) 
     assert host.done == []
 
 
+def test_a_server_that_stands_alone_is_rolled_back(fake: Callable[..., Fake]) -> None:
+    host = fake(seen={**AS_WANTED, "current": "2.4.12", "installed": ["2.4.11", "2.4.12"]})
+    host.deploy("rollback", "rollback")
+    assert not host.failed
+    assert [command.split()[1] for command in host.done] == ["rollback", "health"]
+
+
 def test_licence_files_are_placed_once(fake: Callable[..., Fake], tmp_path: Path) -> None:
     file = tmp_path / "dls1.lic"
     file.write_text(license_text("100028117"))
